@@ -1,0 +1,58 @@
+"""Dynamic token sparsification for vision transformers: models, checkpoints, analysis and training.
+
+The public names load on first use, so that ``import dynamicvit`` is quick and needs neither torch nor gradio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynamicvit.analysis import Analysis, analyze_image
+    from dynamicvit.checkpoints.loading import load_checkpoint, load_model
+    from dynamicvit.models.config import ModelConfig, Preprocessing
+    from dynamicvit.models.registry import create_model, list_models
+    from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
+    from dynamicvit.tokens.selectors import create_selector
+
+_HOME = {
+    "Analysis": "analysis",
+    "DynamicVisionTransformer": "models.vit",
+    "ModelConfig": "models.config",
+    "Preprocessing": "models.config",
+    "SparseOutput": "models.vit",
+    "StageDecision": "models.vit",
+    "analyze_image": "analysis",
+    "create_model": "models.registry",
+    "create_selector": "tokens.selectors",
+    "list_models": "models.registry",
+    "load_checkpoint": "checkpoints.loading",
+    "load_model": "checkpoints.loading",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Analysis",
+    "DynamicVisionTransformer",
+    "ModelConfig",
+    "Preprocessing",
+    "SparseOutput",
+    "StageDecision",
+    "analyze_image",
+    "create_model",
+    "create_selector",
+    "list_models",
+    "load_checkpoint",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dynamicvit' has no attribute {name!r}")
+    return getattr(import_module(f"dynamicvit.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,99 @@
+"""The description from which a model is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dynamicvit.errors import SettingError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+Embedding = Literal["patch", "lvvit", "lite0"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the model's input; it travels with the model that was trained so.
+
+    Attributes:
+        crop_ratio: the centre crop's side as a share of the resized shorter side (224 of 256 is 0.875).
+        mean, std: per channel, of pixels in [0, 1], RGB.
+    """
+
+    crop_ratio: float = 0.875
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One vision transformer, dense or with pruning stages.
+
+    Attributes:
+        image_size: side in pixels that the position embedding belongs to; other sizes resample it.
+        patch_size: side in pixels of the image patch that becomes one token.
+        embed_dim, depth, num_heads, mlp_ratio, qkv_bias, drop_path_rate: as in timm.
+        norm_eps: epsilon of the backbone's layer norms.
+        residual_divisor: each residual branch is divided by it (LV-ViT: 2).
+        embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or the
+            first stages of EfficientNet-Lite0.
+        has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
+        prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
+        trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
+        preprocessing: how its input pictures are prepared.
+
+    Raises:
+        SettingError: the numbers do not fit together.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    embed_dim: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    num_classes: int = 1000
+    norm_eps: float = 1e-6
+    residual_divisor: float = 1.0
+    drop_path_rate: float = 0.0
+    embedding: Embedding = "patch"
+    has_aux_head: bool = False
+    prune_locations: tuple[int, ...] = ()
+    trained_keep_ratios: tuple[float, ...] = ()
+    preprocessing: Preprocessing = Preprocessing()
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "num_classes"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if self.image_size % self.patch_size:
+            raise SettingError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
+        if self.embed_dim % self.num_heads:
+            raise SettingError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}.")
+        if self.embedding == "lvvit" and self.patch_size % 2:
+            raise SettingError(f"LV-ViT's stem needs an even patch_size; got {self.patch_size}.")
+        if self.embedding == "lite0" and self.patch_size != 16:
+            raise SettingError(f"The EfficientNet-Lite0 stem has a patch_size of 16; got {self.patch_size}.")
+        if self.prune_locations and self.embed_dim % 4:
+            raise SettingError(f"The predictors need an embed_dim that 4 divides; got {self.embed_dim}.")
+        object.__setattr__(self, "prune_locations", tuple(self.prune_locations))
+        ordered = sorted(set(self.prune_locations)) == list(self.prune_locations)
+        if not ordered or any(not 0 <= location < self.depth for location in self.prune_locations):
+            raise SettingError(
+                f"prune_locations must be increasing block numbers from 0 to {self.depth - 1}; "
+                f"got {self.prune_locations}."
+            )
+
+    @property
+    def num_patches(self) -> int:
+        """Number of patch tokens at ``image_size``."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def num_stages(self) -> int:
+        """Number of pruning stages; 0 for a dense model."""
+        return len(self.prune_locations)

@@ -1,0 +1,221 @@
+"""The vision transformer that drops tokens: one class for DeiT, LV-ViT and hybrids, dense or pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.layers import resample_abs_pos_embed, trunc_normal_
+from torch import Tensor, nn
+
+from dynamicvit.errors import ImageError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.embeddings import create_embedding
+from dynamicvit.models.layers import Block
+from dynamicvit.models.predictor import TokenPredictor
+from dynamicvit.tokens.schedule import KeepRatio, stage_ratios, tokens_kept
+from dynamicvit.tokens.selection import gather_tokens, sample_keep_mask, select_top
+from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenSelector
+
+AUX_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class StageDecision:
+    """What one pruning stage decided, for every image of the batch.
+
+    Attributes:
+        block: the block before which tokens were dropped, 0-based.
+        live_patches: (B, n) int64, original patch index of each token that reached the stage, in sequence order.
+        keep_scores: (B, n) score of each of them; for the model's own predictors the log-probability of keeping.
+        kept_patches: (B, K) int64, original patch indices of the tokens that stay, best score first.
+    """
+
+    block: int
+    live_patches: Tensor
+    keep_scores: Tensor
+    kept_patches: Tensor
+
+
+@dataclass(frozen=True)
+class SparseOutput:
+    """A prediction and the record of how its tokens were chosen.
+
+    Attributes:
+        logits: (B, classes).
+        stages: one decision for each pruning stage; empty when the model ran dense.
+        grid: rows and columns of the patch grid; patch ``p`` is at row ``p // columns``, column ``p % columns``.
+        final_tokens: (B, 1 + K, C) after the last norm, class token first, then the last stage's kept tokens.
+    """
+
+    logits: Tensor
+    stages: tuple[StageDecision, ...]
+    grid: tuple[int, int]
+    final_tokens: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What the training losses need.
+
+    Attributes:
+        logits: (B, classes) from the class token alone.
+        token_outputs: (B, N, C) final-norm patch tokens, or with an auxiliary head its (B, N, classes) logits.
+        decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
+    """
+
+    logits: Tensor
+    token_outputs: Tensor
+    decisions: tuple[Tensor, ...]
+
+
+class DynamicVisionTransformer(nn.Module):
+    """A vision transformer with prediction modules that drop tokens at given blocks.
+
+    The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
+    State-dict keys are those of the authors' checkpoints.
+
+    Source: Rao et al. 2021 (arXiv 2106.02034); the arithmetic follows the released implementation.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.embed_dim
+        self.patch_embed = create_embedding(config)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.num_patches + 1, dim))
+        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                config.num_heads,
+                mlp_ratio=config.mlp_ratio,
+                qkv_bias=config.qkv_bias,
+                norm_eps=config.norm_eps,
+                residual_divisor=config.residual_divisor,
+                drop_path=rate,
+            )
+            for rate in drop_path_rates
+        )
+        self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.head = nn.Linear(dim, config.num_classes)
+        self.score_predictor = nn.ModuleList(TokenPredictor(dim) for _ in config.prune_locations)
+        self.aux_head = nn.Linear(dim, config.num_classes) if config.has_aux_head else None
+        self._initialise()
+
+    def forward(
+        self, images: Tensor, keep_ratio: KeepRatio | None = None, selector: TokenSelector | None = None
+    ) -> Tensor:
+        """Classify images; arguments as in :meth:`forward_stages`.
+
+        Returns:
+            (B, classes) logits.
+        """
+        return self.forward_stages(images, keep_ratio, selector).logits
+
+    def forward_stages(
+        self, images: Tensor, keep_ratio: KeepRatio | None = None, selector: TokenSelector | None = None
+    ) -> SparseOutput:
+        """Classify images and record which tokens every stage kept; dropped tokens are not computed on.
+
+        Args:
+            images: (B, 3, H, W), normalised; H and W are multiples of the patch size.
+            keep_ratio: base ratio in (0, 1] or one ratio for each stage; None runs the model dense, without its
+                predictors.
+            selector: what scores the tokens; the model's own predictors when not given.
+
+        Raises:
+            ImageError: the images have a shape that the model cannot take.
+            SettingError: the keep ratio is not valid, or the model has no pruning stages.
+        """
+        tokens, grid = self.embed(images)
+        num_patches = grid[0] * grid[1]
+        live = torch.arange(num_patches, device=tokens.device).expand(tokens.shape[0], num_patches)
+        counts = self._tokens_kept(keep_ratio, num_patches)
+        selector = selector or PredictorSelector()
+        stages: list[StageDecision] = []
+        for index, block in enumerate(self.blocks):
+            if index in counts:
+                predictor = self.score_predictor[len(stages)]
+                context = SelectionContext(len(stages), tokens[:, 1:], live, grid, predictor)
+                scores = selector(context)
+                kept = select_top(scores, counts[index])
+                if kept.shape[1] < live.shape[1]:
+                    tokens = gather_tokens(tokens, kept)
+                kept_patches = live.gather(1, kept)
+                stages.append(StageDecision(index, live, scores, kept_patches))
+                live = kept_patches
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        return SparseOutput(self._read_out(tokens), tuple(stages), grid, tokens)
+
+    def forward_training(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
+        """Run all tokens through all blocks, with Gumbel-softmax decisions that mask attention.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            noise: for each stage (B, N, 2) Gumbel(0, 1) samples; drawn when not given.
+
+        Source: Rao et al. 2021, sections 3.2 and 3.3.
+        """
+        tokens, grid = self.embed(images)
+        batch, num_patches = tokens.shape[0], grid[0] * grid[1]
+        keep_mask = tokens.new_ones(batch, num_patches)
+        policy = tokens.new_ones(batch, num_patches + 1)
+        decisions: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            if index in self.config.prune_locations:
+                stage = len(decisions)
+                log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
+                keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])
+                policy = torch.cat([policy[:, :1], keep_mask], dim=1)
+                decisions.append(keep_mask)
+            tokens = block(tokens, policy)
+        tokens = self.norm(tokens)
+        patches = tokens[:, 1:]
+        token_outputs = patches if self.aux_head is None else self.aux_head(patches)
+        return TrainingOutput(self.head(tokens[:, 0]), token_outputs, tuple(decisions))
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn (B, 3, H, W) images into (B, 1 + N, C) tokens with positions, and give the grid's rows and columns."""
+        patch = self.config.patch_size
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ImageError(f"Images must have the shape (B, 3, H, W); got {tuple(images.shape)}.")
+        height, width = images.shape[2:]
+        if height < patch or width < patch or height % patch or width % patch:
+            raise ImageError(f"The image size must be a multiple of {patch} pixels; got {height} x {width}.")
+        feature_map = self.patch_embed(images)
+        rows, columns = feature_map.shape[2:]
+        patches = feature_map.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
+        return tokens + self._positions(rows, columns), (rows, columns)
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        side = self.config.image_size // self.config.patch_size
+        if (rows, columns) == (side, side):
+            return self.pos_embed
+        return resample_abs_pos_embed(self.pos_embed, [rows, columns], [side, side], num_prefix_tokens=1)
+
+    def _tokens_kept(self, keep_ratio: KeepRatio | None, num_patches: int) -> dict[int, int]:
+        """Give the number of tokens to keep before each pruning block; empty when the model is to run dense."""
+        if keep_ratio is None:
+            return {}
+        ratios = stage_ratios(keep_ratio, self.config.num_stages)
+        return dict(zip(self.config.prune_locations, tokens_kept(num_patches, ratios), strict=True))
+
+    def _read_out(self, tokens: Tensor) -> Tensor:
+        logits = self.head(tokens[:, 0])
+        if self.aux_head is not None:
+            logits = logits + AUX_WEIGHT * self.aux_head(tokens[:, 1:]).amax(dim=1)
+        return logits
+
+    def _initialise(self) -> None:
+        trunc_normal_(self.cls_token, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
