@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dynamicvit.errors import SettingError
 
@@ -41,6 +41,8 @@ class ModelConfig:
         embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or the
             first stages of EfficientNet-Lite0.
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
+        token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
+            alone (see :class:`~dynamicvit.models.readout.TokenReadout`).
         prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
         trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
         preprocessing: how its input pictures are prepared.
@@ -62,6 +64,7 @@ class ModelConfig:
     drop_path_rate: float = 0.0
     embedding: Embedding = "patch"
     has_aux_head: bool = False
+    token_features: int = 0
     prune_locations: tuple[int, ...] = ()
     trained_keep_ratios: tuple[float, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
@@ -74,6 +77,8 @@ class ModelConfig:
             raise SettingError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         if self.embed_dim % self.num_heads:
             raise SettingError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}.")
+        if self.embedding not in get_args(Embedding):
+            raise SettingError(f"embedding must be one of {', '.join(get_args(Embedding))}; got {self.embedding!r}.")
         if self.embedding == "lvvit" and self.patch_size % 2:
             raise SettingError(f"LV-ViT's stem needs an even patch_size; got {self.patch_size}.")
         if self.embedding == "lite0" and self.patch_size != 16:

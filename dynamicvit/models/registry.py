@@ -51,8 +51,9 @@ _PRUNED: dict[str, ModelConfig] = {
         depth=10,
         num_heads=3,
         embedding="lite0",
+        token_features=1280,
         prune_locations=(2, 4, 6),
-        trained_keep_ratios=(0.7,),
+        trained_keep_ratios=(0.3, 0.5, 0.7, 0.9),
         preprocessing=Preprocessing(mean=HALF, std=HALF),
     ),
 }

@@ -14,6 +14,7 @@ from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.embeddings import create_embedding
 from dynamicvit.models.layers import Block
 from dynamicvit.models.predictor import TokenPredictor
+from dynamicvit.models.readout import TokenReadout
 from dynamicvit.tokens.schedule import KeepRatio, stage_ratios, tokens_kept
 from dynamicvit.tokens.selection import gather_tokens, sample_keep_mask, select_top
 from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenSelector
@@ -60,7 +61,7 @@ class TrainingOutput:
     """What the training losses need.
 
     Attributes:
-        logits: (B, classes) from the class token alone.
+        logits: (B, classes) without the auxiliary head's share, as the losses take them.
         token_outputs: (B, N, C) final-norm patch tokens, or with an auxiliary head its (B, N, classes) logits.
         decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
     """
@@ -103,6 +104,9 @@ class DynamicVisionTransformer(nn.Module):
         self.head = nn.Linear(dim, config.num_classes)
         self.score_predictor = nn.ModuleList(TokenPredictor(dim) for _ in config.prune_locations)
         self.aux_head = nn.Linear(dim, config.num_classes) if config.has_aux_head else None
+        self.token_readout = (
+            TokenReadout(dim, config.token_features, config.num_classes) if config.token_features else None
+        )
         self._initialise()
 
     def forward(
@@ -149,7 +153,7 @@ class DynamicVisionTransformer(nn.Module):
                 live = kept_patches
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        return SparseOutput(self._read_out(tokens), tuple(stages), grid, tokens)
+        return SparseOutput(self.read_out(tokens), tuple(stages), grid, tokens)
 
     def forward_training(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
         """Run all tokens through all blocks, with Gumbel-softmax decisions that mask attention.
@@ -160,8 +164,12 @@ class DynamicVisionTransformer(nn.Module):
 
         Source: Rao et al. 2021, sections 3.2 and 3.3.
         """
-        tokens, grid = self.embed(images)
-        batch, num_patches = tokens.shape[0], grid[0] * grid[1]
+        tokens, _ = self.embed(images)
+        return self.train_on_tokens(tokens, noise)
+
+    def train_on_tokens(self, tokens: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
+        """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens."""
+        batch, num_patches = tokens.shape[0], tokens.shape[1] - 1
         keep_mask = tokens.new_ones(batch, num_patches)
         policy = tokens.new_ones(batch, num_patches + 1)
         decisions: list[Tensor] = []
@@ -175,8 +183,11 @@ class DynamicVisionTransformer(nn.Module):
             tokens = block(tokens, policy)
         tokens = self.norm(tokens)
         patches = tokens[:, 1:]
+        logits = self.head(tokens[:, 0])
+        if self.token_readout is not None:
+            logits = logits + self.token_readout(patches, keep_mask)
         token_outputs = patches if self.aux_head is None else self.aux_head(patches)
-        return TrainingOutput(self.head(tokens[:, 0]), token_outputs, tuple(decisions))
+        return TrainingOutput(logits, token_outputs, tuple(decisions))
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Turn (B, 3, H, W) images into (B, 1 + N, C) tokens with positions, and give the grid's rows and columns."""
@@ -187,10 +198,13 @@ class DynamicVisionTransformer(nn.Module):
         if height < patch or width < patch or height % patch or width % patch:
             raise ImageError(f"The image size must be a multiple of {patch} pixels; got {height} x {width}.")
         feature_map = self.patch_embed(images)
-        rows, columns = feature_map.shape[2:]
+        return self.add_class_token(feature_map), (feature_map.shape[2], feature_map.shape[3])
+
+    def add_class_token(self, feature_map: Tensor) -> Tensor:
+        """Flatten (B, C, rows, columns) row by row, put the class token in front, add positions: (B, 1 + N, C)."""
         patches = feature_map.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
-        return tokens + self._positions(rows, columns), (rows, columns)
+        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        return tokens + self._positions(feature_map.shape[2], feature_map.shape[3])
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         side = self.config.image_size // self.config.patch_size
@@ -205,8 +219,17 @@ class DynamicVisionTransformer(nn.Module):
         ratios = stage_ratios(keep_ratio, self.config.num_stages)
         return dict(zip(self.config.prune_locations, tokens_kept(num_patches, ratios), strict=True))
 
-    def _read_out(self, tokens: Tensor) -> Tensor:
+    def run_blocks(self, tokens: Tensor) -> Tensor:
+        """Run (B, T, C) embedded tokens dense through all blocks and the final norm."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def read_out(self, tokens: Tensor) -> Tensor:
+        """Turn final-norm tokens, class token first, into (B, classes) logits."""
         logits = self.head(tokens[:, 0])
+        if self.token_readout is not None:
+            logits = logits + self.token_readout(tokens[:, 1:])
         if self.aux_head is not None:
             logits = logits + AUX_WEIGHT * self.aux_head(tokens[:, 1:]).amax(dim=1)
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -25,7 +26,7 @@ def stage_ratios(keep_ratio: KeepRatio, num_stages: int) -> tuple[float, ...]:
     """
     if num_stages == 0:
         raise SettingError("This model has no pruning stages; leave the keep ratio out to run it dense.")
-    if isinstance(keep_ratio, Real):
+    if isinstance(keep_ratio, int | float | Real):
         base = float(keep_ratio)
         ratios = tuple(base ** (stage + 1) for stage in range(num_stages))
         _check_range((base,))
@@ -41,7 +42,7 @@ def stage_ratios(keep_ratio: KeepRatio, num_stages: int) -> tuple[float, ...]:
     if len(ratios) != num_stages:
         raise SettingError(f"Give one keep ratio or {num_stages} of them, one for each stage; got {len(ratios)}.")
     _check_range(ratios)
-    if any(later > earlier for earlier, later in zip(ratios, ratios[1:], strict=False)):
+    if any(later > earlier for earlier, later in itertools.pairwise(ratios)):
         raise SettingError(f"The keep ratios of the stages must not increase; got {ratios}.")
     return ratios
 

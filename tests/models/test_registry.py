@@ -1,0 +1,54 @@
+"""Named models can be built, and bad descriptions say what is wrong."""
+
+import pytest
+import torch
+
+from dynamicvit.errors import SettingError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import create_model, list_models, model_config
+
+
+def test_every_paper_family_is_listed_pruned_and_dense():
+    for name in ("deit_256", "deit_small", "deit_base", "lvvit_small", "lvvit_medium"):
+        assert f"dynamicvit_{name}_patch16_224" in list_models()
+        assert model_config(f"{name}_patch16_224").num_stages == 0
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_named_model_runs_at_a_small_size(name):
+    config = model_config(name)
+    locations = (0,) if config.prune_locations else ()
+    model = create_model(name, image_size=32, depth=1, num_classes=5, prune_locations=locations)
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, 32, 32), 0.5 if locations else None)
+    assert logits.shape == (1, 5)
+    assert torch.isfinite(logits).all()
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SettingError, match="dynamicvit_deit_small_patch16_224"):
+        create_model("vit_huge")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_size": 225},
+        {"embed_dim": 10, "num_heads": 3},
+        {"prune_locations": (3, 3)},
+        {"prune_locations": (6, 3)},
+        {"prune_locations": (12,)},
+        {"num_classes": 0},
+        {"embedding": "lite0", "patch_size": 8},
+        {"embedding": "lvvit", "patch_size": 7},
+        {"embedding": "stem"},
+    ],
+)
+def test_a_description_that_does_not_fit_together_is_refused(fields):
+    with pytest.raises(SettingError):
+        ModelConfig(**fields)
+
+
+def test_a_misspelt_field_is_named():
+    with pytest.raises(SettingError, match="num_clases"):
+        create_model("dynamicvit_deit_small_patch16_224", num_clases=10)

@@ -1,0 +1,144 @@
+"""Properties of the model that hold for any weights."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import create_model
+from dynamicvit.tokens.selectors import GridSelector, RandomSelector
+
+TINY = ModelConfig(
+    image_size=32, patch_size=8, embed_dim=24, depth=6, num_heads=3, num_classes=7, prune_locations=(1, 3, 5)
+)
+VARIANTS = {
+    "deit": TINY,
+    "lvvit": ModelConfig(**{**vars(TINY), "embedding": "lvvit", "has_aux_head": True, "residual_divisor": 2.0}),
+    "token readout": ModelConfig(**{**vars(TINY), "token_features": 40}),
+}
+
+
+def tiny_model(variant="deit", seed=0):
+    """Build a small model whose weights are large enough that every part matters."""
+    torch.manual_seed(seed)
+    model = create_model(VARIANTS[variant])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def pictures(batch=2, height=32, width=32, seed=1):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_keep_ratio_one_equals_the_dense_model_exactly(variant):
+    model, images = tiny_model(variant), pictures()
+    with torch.no_grad():
+        output = model.forward_stages(images, 1.0)
+        assert torch.equal(output.logits, model(images))
+    assert [stage.kept_patches.shape[1] for stage in output.stages] == [16, 16, 16]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ratio=st.floats(0.01, 1.0),
+    rows=st.integers(1, 6),
+    columns=st.integers(1, 6),
+    selector=st.sampled_from([None, RandomSelector(3), GridSelector()]),
+)
+def test_stages_are_nested_and_count_the_initial_tokens(ratio, rows, columns, selector):
+    model = tiny_model()
+    with torch.no_grad():
+        output = model.forward_stages(pictures(2, rows * 8, columns * 8), ratio, selector)
+    assert output.grid == (rows, columns)
+    previous = {image: set(range(rows * columns)) for image in range(2)}
+    for number, stage in enumerate(output.stages):
+        expected = max(1, int(rows * columns * ratio ** (number + 1)))
+        for image in range(2):
+            kept = stage.kept_patches[image].tolist()
+            assert len(kept) == len(set(kept)) == expected
+            assert set(stage.live_patches[image].tolist()) == previous[image]
+            assert set(kept) <= previous[image]
+            previous[image] = set(kept)
+
+
+@pytest.mark.parametrize("variant", ["deit", "token readout"])
+@pytest.mark.parametrize("ratio", [0.8, 0.5, 0.2])
+def test_masked_training_attention_equals_really_dropping_the_tokens(variant, ratio):
+    model, images = tiny_model(variant), pictures()
+    with torch.no_grad():
+        pruned = model.forward_stages(images, ratio)
+        noise = []
+        for stage in pruned.stages:
+            certain = torch.full((2, 16, 2), 0.0)
+            certain[..., 1] = 1e4
+            for image in range(2):
+                certain[image, stage.kept_patches[image]] = torch.tensor([2e4, 0.0])
+            noise.append(certain)
+        masked = model.forward_training(images, noise)
+    torch.testing.assert_close(masked.logits, pruned.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_dropped_tokens_are_not_computed_on():
+    model, images = tiny_model(), pictures()
+    lengths = []
+    handles = [
+        block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1])) for block in model.blocks
+    ]
+    with torch.no_grad():
+        model(images, 0.5)
+    for handle in handles:
+        handle.remove()
+    assert lengths == [17, 9, 9, 5, 5, 3]
+
+
+def test_scores_are_log_probabilities_of_keeping():
+    with torch.no_grad():
+        output = tiny_model().forward_stages(pictures(), 0.5)
+    for stage in output.stages:
+        assert (stage.keep_scores <= 0).all()
+        kept = stage.keep_scores.sort(descending=True).values[:, stage.kept_patches.shape[1] - 1]
+        assert (stage.keep_scores.ge(kept[:, None]).sum(1) == stage.kept_patches.shape[1]).all()
+
+
+def test_the_model_keeps_no_state_between_calls():
+    model, images = tiny_model(), pictures()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        first = model(images)
+        model(images, 0.3, RandomSelector(5))
+        model(images, (0.9, 0.9, 0.1))
+        assert torch.equal(model(images), first)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_all_dropped_mask_gives_finite_outputs_and_gradients():
+    model, images = tiny_model("token readout"), pictures()
+    drop_everything = torch.zeros(2, 16, 2)
+    drop_everything[..., 1] = 1e4
+    output = model.forward_training(images, [drop_everything] * 3)
+    assert all(decision.max() == 0 for decision in output.decisions)
+    output.logits.sum().backward()
+    assert torch.isfinite(output.logits).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_position_embedding_follows_the_image_size():
+    model = tiny_model()
+    with torch.no_grad():
+        assert model(pictures(1, 64, 48)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 33, 32), (2, 3, 4, 32), (3, 32, 32), (2, 1, 32, 32)])
+def test_images_that_do_not_fit_are_refused_with_their_shape(shape):
+    with pytest.raises(ImageError, match=r"\d"):
+        tiny_model()(torch.zeros(shape))
+
+
+def test_pruning_a_dense_model_is_refused():
+    model = create_model(TINY, prune_locations=())
+    with pytest.raises(SettingError, match="no pruning stages"):
+        model(pictures(), 0.7)

@@ -1,0 +1,54 @@
+"""Selecting, gathering and sampling do what they say for any scores."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamicvit.tokens.selection import drop_stages, gather_tokens, sample_keep_mask, select_top
+
+
+@given(live=st.integers(1, 40), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_the_best_scores_are_kept_best_first(live, share, seed):
+    scores = torch.randn(3, live, generator=torch.Generator().manual_seed(seed))
+    count = max(1, int(live * share))
+    kept = scores.gather(1, select_top(scores, count))
+    best = scores.sort(dim=1, descending=True).values[:, :count]
+    assert torch.equal(kept.sort(dim=1, descending=True).values, best)
+    if count < live:
+        assert torch.equal(kept, best)
+
+
+def test_keeping_everything_keeps_the_order():
+    assert select_top(torch.tensor([[0.1, 0.9, 0.5]]), 3).tolist() == [[0, 1, 2]]
+
+
+def test_the_class_token_stays_in_front_of_the_gathered_ones():
+    tokens = torch.arange(10.0).reshape(1, 5, 2)
+    assert gather_tokens(tokens, torch.tensor([[3, 0]])).tolist() == [[[0, 1], [8, 9], [2, 3]]]
+
+
+def test_decisions_are_hard_and_dropped_tokens_never_come_back():
+    torch.manual_seed(0)
+    log_probs = torch.randn(4, 50, 2).log_softmax(-1)
+    alive = (torch.rand(4, 50) > 0.5).float()
+    decision = sample_keep_mask(log_probs, alive)
+    assert torch.allclose(decision, decision.round(), atol=1e-6)
+    assert (decision[alive == 0] == 0).all()
+    assert 0 < decision.mean() < alive.mean()
+
+
+def test_decisions_follow_the_probabilities():
+    torch.manual_seed(0)
+    log_probs = torch.tensor([0.8, 0.2]).log().expand(1, 20_000, 2)
+    assert abs(sample_keep_mask(log_probs, torch.ones(1, 20_000)).mean() - 0.8) < 0.015
+
+
+def test_gradients_pass_through_the_hard_choice():
+    log_probs = torch.zeros(1, 8, 2, requires_grad=True)
+    sample_keep_mask(log_probs, torch.ones(1, 8)).sum().backward()
+    assert (log_probs.grad[..., 0] > 0).all()
+
+
+def test_every_patch_knows_the_stage_that_dropped_it():
+    stages = drop_stages([torch.tensor([[3, 1, 0]]), torch.tensor([[0, 3]])], num_patches=5)
+    assert stages.tolist() == [[2, 1, 0, 2, 0]]

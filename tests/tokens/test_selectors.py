@@ -1,0 +1,46 @@
+"""Selectors score the live tokens, alike for alike arguments."""
+
+import pytest
+import torch
+
+from dynamicvit.errors import SettingError
+from dynamicvit.tokens.selectors import GridSelector, RandomSelector, SelectionContext, create_selector
+
+
+def context(live, grid=(4, 4), stage=0):
+    live_patches = torch.tensor(live)
+    tokens = torch.zeros(*live_patches.shape, 8)
+    return SelectionContext(stage, tokens, live_patches, grid, lambda x: x[..., :2])
+
+
+def test_random_scores_repeat_for_a_seed_and_differ_between_seeds_stages_and_images():
+    everything = [list(range(16))] * 2
+    scores = RandomSelector(1)(context(everything))
+    assert torch.equal(scores, RandomSelector(1)(context(everything)))
+    assert not torch.equal(scores, RandomSelector(2)(context(everything)))
+    assert not torch.equal(scores, RandomSelector(1)(context(everything, stage=1)))
+    assert not torch.equal(scores[0], scores[1])
+
+
+def test_random_scores_belong_to_patches_not_positions():
+    forward = RandomSelector(1)(context([[0, 5, 9]]))
+    backward = RandomSelector(1)(context([[9, 5, 0]]))
+    assert torch.equal(forward, backward.flip(1))
+
+
+@pytest.mark.parametrize("count", [4, 16, 49])
+def test_the_grid_selector_spreads_its_choice_over_the_picture(count):
+    everything = [list(range(196))]
+    best = GridSelector()(context(everything, grid=(14, 14)))[0].topk(count).indices
+    halves = torch.tensor([(best // 14 < 7).sum(), (best % 14 < 7).sum()])
+    assert ((halves - count / 2).abs() <= max(1, 0.15 * count)).all()
+
+
+def test_every_patch_has_its_own_place_in_the_grid_order():
+    scores = GridSelector()(context([list(range(16))]))
+    assert scores.unique().numel() == 16
+
+
+def test_an_unknown_selector_lists_the_known_ones():
+    with pytest.raises(SettingError, match="predictor, random, grid"):
+        create_selector("magic")
