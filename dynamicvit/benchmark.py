@@ -1,0 +1,143 @@
+"""How long the dense and the pruned model take, side by side on the machine at hand."""
+
+from __future__ import annotations
+
+import platform
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.tokens.schedule import KeepRatio
+from dynamicvit.tokens.selectors import TokenSelector
+
+MIN_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time of one forward pass of the whole batch, over all rounds."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class PairTiming:
+    """The dense and the pruned model, timed in turn on the same pictures.
+
+    Attributes:
+        dense, pruned: time of each.
+        speedup: median over the rounds of dense time / pruned time; a slow moment of the machine hits both of a round.
+        device: what they ran on, for people to read.
+        batch_size: pictures in each forward pass.
+    """
+
+    dense: Timing
+    pruned: Timing
+    speedup: float
+    device: str
+    batch_size: int
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether pruning saved time."""
+        return self.speedup > 1.0
+
+
+def time_pair(
+    model: DynamicVisionTransformer,
+    images: Tensor,
+    keep_ratio: KeepRatio,
+    selector: TokenSelector | None = None,
+    *,
+    max_rounds: int = 15,
+    budget_ms: float = 800.0,
+    guard: AbstractContextManager[Any] | None = None,
+) -> PairTiming:
+    """Time the model dense and pruned, in turn, after one warm-up of each.
+
+    Args:
+        model: in evaluation mode, with pruning stages.
+        images: (B, 3, H, W), normalised, on the model's device.
+        keep_ratio, selector: of the pruned model.
+        max_rounds: stop after so many rounds, at least 3.
+        budget_ms: start no further round once so much time has passed since the first, waiting included; 3 rounds are
+            always run.
+        guard: entered around the warm-up and around each round, for example a lock that other users of the machine
+            take too: they wait for one round at most.
+
+    Raises:
+        ImageError: the images have a shape that the model cannot take.
+        SettingError: the keep ratio is not valid, or the model has no pruning stages.
+    """
+    guard = guard or nullcontext()
+    run_dense = partial(_timed_forward, model, images, None, None)
+    run_pruned = partial(_timed_forward, model, images, keep_ratio, selector)
+    with guard:
+        run_dense()
+        run_pruned()
+    dense_ms: list[float] = []
+    pruned_ms: list[float] = []
+    start = time.perf_counter()
+    turns = [(run_dense, dense_ms), (run_pruned, pruned_ms)]
+    for finished in range(max(MIN_ROUNDS, max_rounds)):
+        if finished >= MIN_ROUNDS and (time.perf_counter() - start) * 1e3 >= budget_ms:
+            break
+        with guard:
+            for run, times in turns:
+                times.append(run())
+        turns.reverse()  # so that neither always runs with what the other left in the caches
+    speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
+    return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, device_name(images.device), len(images))
+
+
+def device_name(device: torch.device | str) -> str:
+    """Give a device's name for people, for example ``"Intel Xeon Processor, 2 threads"`` or ``"NVIDIA H100"``."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"{_processor_name()}, {threads} thread{'s' if threads != 1 else ''}"
+    return str(device)
+
+
+@torch.inference_mode()
+def _timed_forward(
+    model: DynamicVisionTransformer, images: Tensor, keep_ratio: KeepRatio | None, selector: TokenSelector | None
+) -> float:
+    """Give the milliseconds of one forward pass."""
+    _synchronize(images.device)
+    start = time.perf_counter()
+    model.forward_stages(images, keep_ratio, selector)
+    _synchronize(images.device)
+    return (time.perf_counter() - start) * 1e3
+
+
+def _synchronize(device: torch.device) -> None:
+    """Wait for a GPU, whose work returns before it is done. Only its CPU side has been run by us: no GPU at hand."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _timing(times_ms: list[float]) -> Timing:
+    p10, median, p90 = (float(value) for value in np.percentile(times_ms, (10, 50, 90)))
+    return Timing(median, p10, p90, len(times_ms))
+
+
+def _processor_name() -> str:
+    """Give the processor's name; Python itself knows it only on some systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine() or "CPU"
