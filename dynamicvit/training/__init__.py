@@ -1,0 +1,1 @@
+"""Training: photos, augmentation, teachers, losses, and the programs that use them."""
