@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dynamicvit.checkpoints.identification import fit_config, identify_config
+from dynamicvit.errors import CheckpointError
+from dynamicvit.models.registry import create_model, model_config
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def without(state_dict: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state_dict.items() if part not in key}
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Tensor]:
+    """The shapes of DynamicViT-DeiT-256, as released."""
+    keys = json.loads((DATA / "checkpoint_keys_deit-256.json").read_text(encoding="utf-8"))["keys"]
+    return {key: torch.empty(shape, device="meta") for key, (shape, _) in keys.items()}
+
+
+def test_the_hybrid_model_that_ships_is_identified_with_and_without_its_prediction_modules():
+    pruned = create_model("dynamicvit_lite0_192_patch16_224").state_dict()
+    for name, weights in (
+        ("dynamicvit_lite0_192_patch16_224", pruned),
+        ("lite0_192_patch16_224", without(pruned, "score_predictor.")),
+    ):
+        identified = identify_config(weights)
+        assert (identified.name, identified.config) == (name, model_config(name))
+
+
+def test_weights_without_prediction_modules_are_the_dense_model(small):
+    assert identify_config(without(small, "score_predictor.")).name == "deit_256_patch16_224"
+
+
+def test_class_count_and_image_size_are_those_of_the_weights(small):
+    changed = small | {
+        "head.weight": torch.empty(100, 256, device="meta"),
+        "pos_embed": torch.empty(1, 1 + 24 * 24, 256, device="meta"),
+    }
+    identified = identify_config(changed)
+    assert identified.name == "dynamicvit_deit_256_patch16_224"
+    assert identified.config == replace(model_config(identified.name), num_classes=100, image_size=384)
+
+
+def test_an_unknown_geometry_is_described_beside_the_known_names(small):
+    with pytest.raises(CheckpointError, match=r"my\.pth has .*width 256, 11 blocks.*dynamicvit_deit_256_patch16_224"):
+        identify_config(without(small, "blocks.11."), "my.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        ("blocks.0.mlp.fc1.weight", (768, 256)),
+        ("patch_embed.proj.weight", (256, 3, 8, 8)),
+        ("cls_token", (1, 1, 320)),
+        ("aux_head.weight", (1000, 256)),
+        ("score_predictor.3.in_conv.0.weight", (256,)),
+        ("token_readout.features.weight", (1280, 256)),
+        ("patch_embed.conv1.weight", (64, 3, 7, 7)),
+        ("patch_embed.conv_stem.weight", (32, 3, 3, 3)),
+    ],
+)
+def test_every_mark_of_a_geometry_counts(small, key, shape):
+    with pytest.raises(CheckpointError, match="the known models are"):
+        identify_config(small | {key: torch.empty(shape, device="meta")})
+
+
+def test_a_missing_qkv_bias_counts(small):
+    with pytest.raises(CheckpointError, match="no qkv bias"):
+        identify_config(without(small, "qkv.bias"))
+
+
+@pytest.mark.parametrize(
+    ("key", "family"), [("downsample_layers.0.0.weight", "ConvNeXt"), ("layers.0.blocks.0.norm1.weight", "Swin")]
+)
+def test_the_hierarchical_families_are_named_as_not_supported_yet(key, family):
+    with pytest.raises(CheckpointError, match=f"{family}.* not supported yet"):
+        identify_config({key: torch.empty(96, device="meta")})
+
+
+@pytest.mark.parametrize("key", ["cls_token", "patch_embed.proj.weight", "head.weight", "pos_embed"])
+@pytest.mark.parametrize("is_scalar", [True, False])
+def test_weights_that_lack_a_telling_tensor_are_refused(small, key, is_scalar):
+    changed = {name: tensor for name, tensor in small.items() if name != key}
+    if is_scalar:
+        changed[key] = torch.empty((), device="meta")
+    with pytest.raises(CheckpointError, match=f"no usable tensor {key}"):
+        identify_config(changed)
+
+
+@pytest.mark.parametrize("positions", [0, 1, 198, 199])
+def test_a_position_grid_that_is_not_square_is_refused(small, positions):
+    changed = small | {"pos_embed": torch.empty(1, positions, 256, device="meta")}
+    with pytest.raises(CheckpointError, match="square grid"):
+        fit_config(model_config("dynamicvit_deit_256_patch16_224"), changed)
+
+
+def test_weights_for_no_classes_are_refused(small):
+    with pytest.raises(CheckpointError, match="at least one class"):
+        identify_config(small | {"head.weight": torch.empty(0, 256, device="meta")})
