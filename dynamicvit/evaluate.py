@@ -29,7 +29,9 @@ def main() -> None:
     """Evaluate dense and at each keep ratio with each selector, and print a table."""
     options = parse_arguments()
     settings = [EvaluationSetting(None)] + [
-        EvaluationSetting(ratio, selector, options.seed) for ratio in options.keep_ratio for selector in options.selector
+        EvaluationSetting(ratio, selector, options.seed)
+        for ratio in options.keep_ratio
+        for selector in options.selector
     ]
     try:
         photos = read_tar(options.photos, read_labels(options.labels) if options.labels else None)

@@ -87,7 +87,7 @@ class DynamicVisionTransformer(nn.Module):
         self.patch_embed = create_embedding(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.num_patches + 1, dim))
-        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
             Block(
                 dim,

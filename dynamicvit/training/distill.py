@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,9 @@ from dynamicvit.training.teacher import Lite0Teacher, TeacherView
 
 LOG_EVERY = 50
 SAVE_EVERY = 250
-START_BATCHES = 80
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tar files of photos; no labels needed")
@@ -43,18 +42,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of the closed-form start")
     parser.add_argument("--keep-ratio", help="base ratio, or a range LOW:HIGH to draw it from for each batch")
     parser.add_argument("--images", type=int, default=40_000, help="pictures to train on in all")
+    parser.add_argument("--start-images", type=int, default=1280, help="pictures for the closed-form start")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=7e-4, help="peak learning rate of what starts from scratch")
     parser.add_argument("--body-lr-factor", type=float, default=1.0, help="of everything but the predictors")
     parser.add_argument("--mix", type=float, default=0.4, help="share of pictures with a piece of another one")
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights, which are exported")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train, save and log until the asked number of pictures was seen."""
-    options = parse_arguments()
+    options = parse_arguments(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     random.seed(options.seed)
@@ -91,15 +91,15 @@ def start_or_resume(
         averaged = deepcopy(distillation.student)
         averaged.load_state_dict(state["averaged"])
         return {"optimizer": optimizer, "averaged": averaged, "step": state["step"], "seconds": state["seconds"]}
-    distillation.start(teacher, some_views(teacher, batches))
+    distillation.start(teacher, some_views(teacher, batches, math.ceil(options.start_images / options.batch)))
     if options.start is not None:
         load_checkpoint(distillation.student, options.start)
     return {"optimizer": optimizer, "averaged": deepcopy(distillation.student), "step": 0, "seconds": 0.0}
 
 
-def some_views(teacher: Lite0Teacher, batches: Iterator[Tensor]) -> Iterator[TeacherView]:
-    """Give the teacher's views of the first batches."""
-    for _ in range(START_BATCHES):
+def some_views(teacher: Lite0Teacher, batches: Iterator[Tensor], count: int) -> Iterator[TeacherView]:
+    """Give the teacher's views of the first ``count`` batches."""
+    for _ in range(count):
         yield teacher(next(batches))
 
 

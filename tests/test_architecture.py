@@ -1,0 +1,72 @@
+"""The import rules that keep the rooms apart: data flows one way, and the library knows no page."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dynamicvit"
+# Who may import whom inside the package; a room may always import itself.
+ALLOWED = {
+    "errors": set(),
+    "labels": set(),
+    "photos": {"errors"},
+    "tokens": {"errors"},
+    "macs": set(),
+    "models": {"errors", "tokens"},
+    "checkpoints": {"errors", "models"},
+    "images": {"errors", "models"},
+    "benchmark": {"models", "tokens"},
+    "analysis": {"errors", "images", "labels", "macs", "models", "tokens"},
+    "evaluation": {"errors", "images", "macs", "models", "photos", "tokens"},
+    "evaluate": {"checkpoints", "errors", "evaluation", "photos", "tokens"},
+    "figures": {"analysis", "errors", "images"},
+    "training": {"checkpoints", "errors", "models", "photos", "tokens"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path):
+    """Give the full names of all modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_import_only_what_stands_before_them(path):
+    room = room_of(path)
+    if room in ("interface", "__init__"):
+        return
+    inside = {name.split(".")[1] for name in imports_of(path) if name.startswith("dynamicvit.")}
+    assert inside <= ALLOWED[room] | {room}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_interface_knows_gradio_and_only_figures_know_matplotlib(path):
+    top_level = {name.split(".")[0] for name in imports_of(path)}
+    assert "gradio" not in top_level or room_of(path) == "interface"
+    assert "matplotlib" not in top_level or room_of(path) == "figures"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, dynamicvit; print([m for m in ('torch', 'timm', 'gradio', 'matplotlib') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_library_works_without_gradio_and_matplotlib():
+    code = (
+        "import sys, dynamicvit; [getattr(dynamicvit, name) for name in dynamicvit.__all__];"
+        "print([m for m in ('gradio', 'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.strip() == "[]"
