@@ -16,7 +16,7 @@ from dynamicvit.models.layers import Block
 from dynamicvit.models.predictor import TokenPredictor
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.tokens.schedule import KeepRatio, stage_ratios, tokens_kept
-from dynamicvit.tokens.selection import gather_tokens, sample_keep_mask, select_top
+from dynamicvit.tokens.selection import gather_tokens, log_odds_shift, sample_keep_mask, select_top, shift_log_odds
 from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenSelector
 
 AUX_WEIGHT = 0.5
@@ -167,8 +167,15 @@ class DynamicVisionTransformer(nn.Module):
         tokens, _ = self.embed(images)
         return self.train_on_tokens(tokens, noise)
 
-    def train_on_tokens(self, tokens: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
-        """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens."""
+    def train_on_tokens(
+        self, tokens: Tensor, noise: Sequence[Tensor] | None = None, shares: Sequence[float] | None = None
+    ) -> TrainingOutput:
+        """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens.
+
+        Args:
+            shares: for each stage the share of tokens to keep on average, whatever the predictors' level; their own
+                level when not given, as in the paper.
+        """
         batch, num_patches = tokens.shape[0], tokens.shape[1] - 1
         keep_mask = tokens.new_ones(batch, num_patches)
         policy = tokens.new_ones(batch, num_patches + 1)
@@ -177,6 +184,8 @@ class DynamicVisionTransformer(nn.Module):
             if index in self.config.prune_locations:
                 stage = len(decisions)
                 log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
+                if shares is not None:
+                    log_probs = shift_log_odds(log_probs, log_odds_shift(log_probs, keep_mask, shares[stage]))
                 keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])
                 policy = torch.cat([policy[:, :1], keep_mask], dim=1)
                 decisions.append(keep_mask)

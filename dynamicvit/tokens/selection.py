@@ -68,6 +68,36 @@ def sample_keep_mask(log_probs: Tensor, keep_mask: Tensor, noise: Tensor | None 
     return choice[..., 0] * keep_mask
 
 
+@torch.no_grad()
+def log_odds_shift(log_probs: Tensor, keep_mask: Tensor, share: float, steps: int = 25) -> Tensor:
+    """Find what to add to the log-odds of keeping so that an image keeps ``share`` of its N tokens on average.
+
+    A predictor does not know the keep ratio that a batch is trained for; shifted by this, one predictor serves every
+    ratio, and only its ranking is learned. This goes beyond the paper, which trains one ratio.
+
+    Args:
+        log_probs: (B, N, 2) log-probabilities; channel 0 is "keep".
+        keep_mask: (B, N) decisions so far; dropped tokens stay dropped and do not count.
+        share: of all N tokens, in (0, 1].
+
+    Returns:
+        (B, 1); at most 30, where every live token is as good as kept.
+    """
+    odds = log_probs[..., 0] - log_probs[..., 1]
+    low, high = torch.full_like(odds[:, :1], -30.0), torch.full_like(odds[:, :1], 30.0)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        expected = ((odds + middle).sigmoid() * keep_mask).mean(dim=1, keepdim=True)
+        low, high = torch.where(expected < share, middle, low), torch.where(expected < share, high, middle)
+    return (low + high) / 2
+
+
+def shift_log_odds(log_probs: Tensor, shift: Tensor) -> Tensor:
+    """Add (B, 1) ``shift`` to the log-odds of (B, N, 2) log-probabilities of keeping and dropping."""
+    odds = log_probs[..., 0] - log_probs[..., 1] + shift
+    return torch.stack([F.logsigmoid(odds), F.logsigmoid(-odds)], dim=-1)
+
+
 def drop_stages(kept_patches: Sequence[Tensor], num_patches: int) -> Tensor:
     """Say for each patch which stage dropped it.
 

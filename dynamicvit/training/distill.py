@@ -140,11 +140,12 @@ def train(
     optimizer, averaged, begun = state["optimizer"], state["averaged"], time.monotonic() - state["seconds"]
     parameters = [p for p in distillation.parameters() if p.requires_grad]
     last = math.ceil(options.images / options.batch)
+    is_range = ":" in (options.keep_ratio or "")
     for step in range(state["step"], last):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(options, step) * group["factor"]
         keep_ratio = draw_keep_ratio(options.keep_ratio)
-        loss = distillation(teacher(next(batches)), keep_ratio)
+        loss = distillation(teacher(next(batches)), keep_ratio, enforces_ratio=is_range)
         if not math.isfinite(loss.total.item()):
             raise SystemExit(f"The loss is not finite at step {step}; {options.output} keeps the last good state.")
         optimizer.zero_grad()

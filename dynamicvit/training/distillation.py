@@ -76,8 +76,15 @@ class Distillation(nn.Module):
         regression.solve_into(readout.features)
         readout.classifier.load_state_dict(teacher.classifier.state_dict())
 
-    def forward(self, view: TeacherView, keep_ratio: float | None = None) -> DistillationLoss:
-        """Distil one batch into the dense model, or with a base keep ratio into the one that drops tokens."""
+    def forward(
+        self, view: TeacherView, keep_ratio: float | None = None, *, enforces_ratio: bool = False
+    ) -> DistillationLoss:
+        """Distil one batch into the dense model, or with a base keep ratio into the one that drops tokens.
+
+        Args:
+            enforces_ratio: shift the predictors' level so that the batch keeps this ratio at once, for training over a
+                range of ratios; else the ratio loss alone pulls it there, as in the paper.
+        """
         student = self.student
         tokens = self._embed(view)
         if keep_ratio is None:
@@ -86,9 +93,10 @@ class Distillation(nn.Module):
             ratio = tokens.new_zeros(())
             logits, patches = student.read_out(tokens), tokens[:, 1:]
         else:
-            output = student.train_on_tokens(tokens)
+            shares = stage_ratios(keep_ratio, student.config.num_stages)
+            output = student.train_on_tokens(tokens, shares=shares if enforces_ratio else None)
             logits, patches, kept = output.logits, output.token_outputs, output.decisions[-1]
-            ratio = ratio_loss(output.decisions, stage_ratios(keep_ratio, student.config.num_stages))
+            ratio = ratio_loss(output.decisions, shares)
         logits_kl = kl_loss(logits, view.logits)
         dense = self._dense_loss(patches, kept > 0.5, view.dense)
         weights = self.weights

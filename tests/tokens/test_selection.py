@@ -4,7 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicvit.tokens.selection import drop_stages, gather_tokens, sample_keep_mask, select_top
+from dynamicvit.tokens.selection import (
+    drop_stages,
+    gather_tokens,
+    log_odds_shift,
+    sample_keep_mask,
+    select_top,
+    shift_log_odds,
+)
 
 
 @given(live=st.integers(1, 40), share=st.floats(0, 1), seed=st.integers(0, 1000))
@@ -52,3 +59,22 @@ def test_gradients_pass_through_the_hard_choice():
 def test_every_patch_knows_the_stage_that_dropped_it():
     stages = drop_stages([torch.tensor([[3, 1, 0]]), torch.tensor([[0, 3]])], num_patches=5)
     assert stages.tolist() == [[2, 1, 0, 2, 0]]
+
+
+@given(share=st.floats(0.02, 0.6), level=st.floats(-4, 4), seed=st.integers(0, 1000))
+def test_shifted_log_odds_keep_the_asked_share_on_average_and_the_ranking(share, level, seed):
+    odds = level + 2 * torch.randn(2, 50, generator=torch.Generator().manual_seed(seed))
+    log_probs = torch.stack([odds.sigmoid().log(), (-odds).sigmoid().log()], dim=-1)
+    alive = torch.ones(2, 50)
+    alive[:, 35:] = 0
+    shifted = shift_log_odds(log_probs, log_odds_shift(log_probs, alive, share))
+    assert torch.allclose((shifted[..., 0].exp() * alive).mean(1), torch.full((2,), share), atol=1e-3)
+    assert torch.equal(shifted[..., 0].argsort(dim=1), odds.argsort(dim=1)) or share < 0.05
+    assert torch.allclose(shifted.exp().sum(-1), torch.ones(2, 50), atol=1e-5)
+
+
+def test_a_share_that_more_than_all_live_tokens_would_need_keeps_them_all():
+    log_probs = torch.zeros(1, 10, 2)
+    alive = torch.tensor([[1.0] * 3 + [0.0] * 7])
+    shifted = shift_log_odds(log_probs, log_odds_shift(log_probs, alive, 0.5))
+    assert (shifted[..., 0].exp() > 0.999).all()
