@@ -18,6 +18,10 @@ CHECKPOINT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
 SHIPPED_FILE = "dynamicvit_lite0_192_patch16_224.safetensors"
 SHIPPED_TITLE = "DynamicViT-Lite0-192"
 
+TrainedRatio = float | tuple[float, float]
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_RATIO_OR_RANGE = re.compile(rf"{_NUMBER}(?:\s*:\s*{_NUMBER})?")
+
 
 @dataclass(frozen=True)
 class AvailableModel:
@@ -29,7 +33,8 @@ class AvailableModel:
         path: the weight file; None while it is only published.
         published: where it came or would come from; None for a file of one's own.
         model: name in the registry.
-        keep_ratios: base keep ratios that it was trained for; empty when nobody says, or for a dense model.
+        keep_ratios: base keep ratios that it was trained for, a range of them as (lowest, highest); empty when nobody
+            says, or for a dense model.
     """
 
     key: str
@@ -37,7 +42,7 @@ class AvailableModel:
     path: Path | None
     published: PublishedCheckpoint | None
     model: str
-    keep_ratios: tuple[float, ...]
+    keep_ratios: tuple[TrainedRatio, ...]
 
     @property
     def is_local(self) -> bool:
@@ -111,10 +116,10 @@ def _describe(path: Path, identified: IdentifiedModel) -> AvailableModel:
     return AvailableModel(path.name, title, path, None, identified.name, ratios)
 
 
-def _keep_ratios(metadata: dict[str, str]) -> tuple[float, ...]:
-    """Read base keep ratios however they are separated: ``0.7``, ``0.5, 0.7``, ``[0.5, 0.7]``."""
-    numbers = (float(text) for text in re.findall(r"\d+(?:\.\d+)?", metadata.get("keep_ratios", "")))
-    return tuple(number for number in numbers if 0 < number <= 1)
+def _keep_ratios(metadata: dict[str, str]) -> tuple[TrainedRatio, ...]:
+    """Read base keep ratios however they are separated: ``0.7``, ``0.5, 0.7``, ``[0.5, 0.7]``, a range ``0.3:0.9``."""
+    pairs = [(float(low), float(high or low)) for low, high in _RATIO_OR_RANGE.findall(metadata.get("keep_ratios", ""))]
+    return tuple(low if low == high else (low, high) for low, high in pairs if 0 < low <= high <= 1)
 
 
 def _not_downloaded(published: PublishedCheckpoint) -> AvailableModel:

@@ -53,7 +53,6 @@ _PRUNED: dict[str, ModelConfig] = {
         embedding="lite0",
         token_features=1280,
         prune_locations=(2, 4, 6),
-        trained_keep_ratios=(0.3, 0.5, 0.7, 0.9),
         preprocessing=Preprocessing(mean=HALF, std=HALF),
     ),
 }

@@ -16,7 +16,7 @@ from dynamicvit.models.layers import Block
 from dynamicvit.models.predictor import TokenPredictor
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.tokens.schedule import KeepRatio, stage_ratios, tokens_kept
-from dynamicvit.tokens.selection import gather_tokens, log_odds_shift, sample_keep_mask, select_top, shift_log_odds
+from dynamicvit.tokens.selection import gather_tokens, hold_share, sample_keep_mask, select_top
 from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenSelector
 
 AUX_WEIGHT = 0.5
@@ -185,7 +185,7 @@ class DynamicVisionTransformer(nn.Module):
                 stage = len(decisions)
                 log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
                 if shares is not None:
-                    log_probs = shift_log_odds(log_probs, log_odds_shift(log_probs, keep_mask, shares[stage]))
+                    log_probs = hold_share(log_probs, keep_mask, shares[stage])
                 keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])
                 policy = torch.cat([policy[:, :1], keep_mask], dim=1)
                 decisions.append(keep_mask)

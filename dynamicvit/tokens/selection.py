@@ -68,34 +68,41 @@ def sample_keep_mask(log_probs: Tensor, keep_mask: Tensor, noise: Tensor | None 
     return choice[..., 0] * keep_mask
 
 
-@torch.no_grad()
-def log_odds_shift(log_probs: Tensor, keep_mask: Tensor, share: float, steps: int = 25) -> Tensor:
-    """Find what to add to the log-odds of keeping so that an image keeps ``share`` of its N tokens on average.
+def hold_share(log_probs: Tensor, keep_mask: Tensor, share: float) -> Tensor:
+    """Shift the log-odds of keeping, alike for all tokens of an image, so that it keeps ``share`` of them on average.
 
     A predictor does not know the keep ratio that a batch is trained for; shifted by this, one predictor serves every
-    ratio, and only its ranking is learned. This goes beyond the paper, which trains one ratio.
+    ratio, and only its ranking is learned: raising the scores of all tokens changes nothing, in the gradient too. This
+    goes beyond the paper, which trains one ratio.
 
     Args:
         log_probs: (B, N, 2) log-probabilities; channel 0 is "keep".
         keep_mask: (B, N) decisions so far; dropped tokens stay dropped and do not count.
-        share: of all N tokens, in (0, 1].
+        share: of all N tokens, in (0, 1]; where fewer are alive, all of them are (almost) surely kept.
 
     Returns:
-        (B, 1); at most 30, where every live token is as good as kept.
+        (B, N, 2) log-probabilities.
     """
     odds = log_probs[..., 0] - log_probs[..., 1]
-    low, high = torch.full_like(odds[:, :1], -30.0), torch.full_like(odds[:, :1], 30.0)
+    alive = keep_mask.detach()
+    shift = _solve_shift(odds.detach(), alive, share)
+    # The derivative of the solution, by the implicit function theorem; without it the scores would drift upwards,
+    # because keeping more tokens always helps.
+    probability = (odds.detach() + shift).sigmoid()
+    slope = probability * (1.0 - probability) * alive
+    weights = slope / slope.sum(dim=1, keepdim=True).clamp_min(1e-9)
+    shift = shift - (weights * (odds - odds.detach())).sum(dim=1, keepdim=True)
+    return torch.stack([F.logsigmoid(odds + shift), F.logsigmoid(-odds - shift)], dim=-1)
+
+
+def _solve_shift(odds: Tensor, alive: Tensor, share: float, bound: float = 30.0, steps: int = 25) -> Tensor:
+    """Find by bisection the (B, 1) shift with which (B, N) log-odds keep ``share`` of the tokens on average."""
+    low, high = torch.full_like(odds[:, :1], -bound), torch.full_like(odds[:, :1], bound)
     for _ in range(steps):
         middle = (low + high) / 2
-        expected = ((odds + middle).sigmoid() * keep_mask).mean(dim=1, keepdim=True)
-        low, high = torch.where(expected < share, middle, low), torch.where(expected < share, high, middle)
+        too_few = ((odds + middle).sigmoid() * alive).mean(dim=1, keepdim=True) < share
+        low, high = torch.where(too_few, middle, low), torch.where(too_few, high, middle)
     return (low + high) / 2
-
-
-def shift_log_odds(log_probs: Tensor, shift: Tensor) -> Tensor:
-    """Add (B, 1) ``shift`` to the log-odds of (B, N, 2) log-probabilities of keeping and dropping."""
-    odds = log_probs[..., 0] - log_probs[..., 1] + shift
-    return torch.stack([F.logsigmoid(odds), F.logsigmoid(-odds)], dim=-1)
 
 
 def drop_stages(kept_patches: Sequence[Tensor], num_patches: int) -> Tensor:

@@ -69,7 +69,17 @@ def test_an_own_file_is_described_by_its_name_its_shapes_and_its_header(folder, 
 
 @pytest.mark.parametrize(
     ("text", "ratios"),
-    [("0.7", (0.7,)), ("[0.5, 0.7]", (0.5, 0.7)), ("1", (1.0,)), ("", ()), ("all of them", ()), ("0, 7", ())],
+    [
+        ("0.7", (0.7,)),
+        ("[0.5, 0.7]", (0.5, 0.7)),
+        ("0.3:0.9", ((0.3, 0.9),)),
+        ("0.2, 0.3 : 0.9", (0.2, (0.3, 0.9))),
+        ("1", (1.0,)),
+        ("", ()),
+        ("all of them", ()),
+        ("0, 7", ()),
+        ("0.9:0.3", ()),
+    ],
 )
 def test_keep_ratios_are_read_from_the_header_in_any_notation(folder, cache, tiny_model, text, ratios):
     save_checkpoint(tiny_model, folder / "own.safetensors", {"keep_ratios": text})

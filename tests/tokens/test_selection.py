@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from dynamicvit.tokens.selection import (
     drop_stages,
     gather_tokens,
-    log_odds_shift,
+    hold_share,
     sample_keep_mask,
     select_top,
-    shift_log_odds,
 )
 
 
@@ -67,7 +66,7 @@ def test_shifted_log_odds_keep_the_asked_share_on_average_and_the_ranking(share,
     log_probs = torch.stack([odds.sigmoid().log(), (-odds).sigmoid().log()], dim=-1)
     alive = torch.ones(2, 50)
     alive[:, 35:] = 0
-    shifted = shift_log_odds(log_probs, log_odds_shift(log_probs, alive, share))
+    shifted = hold_share(log_probs, alive, share)
     assert torch.allclose((shifted[..., 0].exp() * alive).mean(1), torch.full((2,), share), atol=1e-3)
     assert torch.equal(shifted[..., 0].argsort(dim=1), odds.argsort(dim=1)) or share < 0.05
     assert torch.allclose(shifted.exp().sum(-1), torch.ones(2, 50), atol=1e-5)
@@ -76,5 +75,14 @@ def test_shifted_log_odds_keep_the_asked_share_on_average_and_the_ranking(share,
 def test_a_share_that_more_than_all_live_tokens_would_need_keeps_them_all():
     log_probs = torch.zeros(1, 10, 2)
     alive = torch.tensor([[1.0] * 3 + [0.0] * 7])
-    shifted = shift_log_odds(log_probs, log_odds_shift(log_probs, alive, 0.5))
+    shifted = hold_share(log_probs, alive, 0.5)
     assert (shifted[..., 0].exp() > 0.999).all()
+
+
+def test_raising_all_scores_alike_changes_nothing_in_the_gradient_too():
+    odds = torch.randn(2, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    log_probs = torch.stack([torch.nn.functional.logsigmoid(odds), torch.nn.functional.logsigmoid(-odds)], dim=-1)
+    weights = torch.rand(2, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (hold_share(log_probs, torch.ones(2, 50, dtype=torch.float64), 0.4)[..., 0].exp() * weights).sum().backward()
+    assert odds.grad.abs().max() > 1e-3
+    assert torch.allclose(odds.grad.sum(1), torch.zeros(2, dtype=torch.float64), atol=1e-6)
