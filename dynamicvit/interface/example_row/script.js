@@ -1,0 +1,18 @@
+// Gradio runs this file once, as a function of `element`, `props` and `trigger`, when the row is mounted.
+"use strict";
+
+const row = element.querySelector('[data-part="row"]');
+
+function exampleButton({ name, title, url }) {
+  const button = document.createElement("button");
+  const picture = document.createElement("img");
+  button.type = "button";
+  button.title = title;
+  picture.src = url;
+  picture.alt = `Example: ${title}`;
+  button.append(picture);
+  button.addEventListener("click", () => trigger("choose", { name }));
+  return button;
+}
+
+row.replaceChildren(...props.value.map(exampleButton));

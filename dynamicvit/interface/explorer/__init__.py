@@ -1,0 +1,1 @@
+"""The explorer: a Gradio component with its own template, style and script."""

@@ -1,0 +1,337 @@
+"""What the page asks for: input is checked, the library called, the answer shaped; callable without a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+
+from dynamicvit.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.benchmark import time_pair
+from dynamicvit.checkpoints.available import CHECKPOINT_FOLDER, AvailableModel, list_available, list_problems
+from dynamicvit.checkpoints.files import download
+from dynamicvit.checkpoints.loading import load_model
+from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.images import DecodedImage, display_crop, prepare, read
+from dynamicvit.interface.sessions import BoundedCache, FairLock, Picture, PictureStore
+from dynamicvit.interface.wording import describe_analysis, describe_timing
+from dynamicvit.models.vit import DynamicVisionTransformer
+
+Payload = dict[str, Any]
+Identity = tuple[Path, int]
+
+FIRST_RATIO = 0.7
+MIN_RATIO, MAX_RATIO = 0.1, 1.0
+DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
+THUMBNAIL_SIDE = 120
+MAX_MODELS = 3
+MAX_VIEWS = 64
+MAX_ANALYSES = 256
+SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
+MEASURING_BUDGET_MS = 1500
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        entry: where it came from, in the model list.
+        identity: of the file's content: path and time of the last change.
+    """
+
+    entry: AvailableModel
+    identity: Identity
+    model: DynamicVisionTransformer
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture as one model sees it, with what does not depend on the keep ratio.
+
+    It refers to neither picture nor model, so that they can be forgotten before it.
+
+    Attributes:
+        tensor: (1, 3, S, S), on the model's device.
+        crop_url: the part of the picture that the model sees, as a data URL for the browser.
+        dense: the result with nothing dropped.
+    """
+
+    tensor: torch.Tensor
+    crop_url: str
+    dense: Classification
+
+
+def or_problem(handler: Callable[..., Payload]) -> Callable[..., Payload]:
+    """Turn an error that the user can mend into ``{"problem": sentence}``; the page then keeps what it shows."""
+
+    @wraps(handler)
+    def checked(self: Workbench, *args: Any) -> Payload:
+        try:
+            return handler(self, *args)
+        except DynamicViTError as error:
+            return self._problem(str(error))
+
+    return checked
+
+
+class Workbench:
+    """Everything that the visitors of one running app share: models, pictures in memory, one lock around the model.
+
+    Args:
+        checkpoints: folder with weight files.
+        examples: folder with example pictures.
+    """
+
+    def __init__(self, checkpoints: Path = CHECKPOINT_FOLDER, examples: Path | None = None) -> None:
+        self.checkpoints = checkpoints
+        self.examples = examples
+        self._examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._pictures = PictureStore()
+        self._example_pictures: dict[str, Picture] = {}
+        self._models: BoundedCache[Identity, LoadedModel] = BoundedCache(MAX_MODELS)
+        self._views: BoundedCache[tuple[str, Identity], View] = BoundedCache(MAX_VIEWS)
+        self._analyses: BoundedCache[tuple[str, Identity, float], Analysis] = BoundedCache(MAX_ANALYSES)
+        self._loading = threading.Lock()
+        self._running = FairLock()
+        # In every message to the page, so that no two are equal: an equal one would not reach the explorer.
+        self._serials = itertools.count(1)
+
+    # The lists to choose from
+
+    def entries(self) -> list[AvailableModel]:
+        """Look at the folders again and list the models, the ones that need no download first."""
+        return list_available(self.checkpoints)
+
+    def entry(self, key: str) -> AvailableModel:
+        """Give the model of a key.
+
+        Raises:
+            SettingError: no model in the list has it.
+        """
+        found = next((entry for entry in self.entries() if entry.key == key), None)
+        if found is None:
+            raise SettingError("This model is no longer in the list; reload the page and choose another one.")
+        return found
+
+    def first_model(self) -> str | None:
+        """Give the key of the model to start with; None when there is none without a download."""
+        return next((entry.key for entry in self.entries() if entry.is_local), None)
+
+    def unusable_files(self) -> str:
+        """Say which weight files are left out of the list and why; empty when none is."""
+        return " ".join(list_problems(self.checkpoints))
+
+    def example_names(self) -> list[str]:
+        """Give the names of the example pictures."""
+        return list(self._examples)
+
+    def thumbnails(self) -> list[Payload]:
+        """Give name, title and a small square data URL of each example."""
+        return [
+            {"name": name, "title": _title(name), "url": _data_url(_thumbnail(self._example(name).image))}
+            for name in self._examples
+        ]
+
+    # Scenes: a picture and a model, ready to be explored
+
+    def first_scene(self) -> Payload:
+        """Give the scene with which the page opens, analysed; a problem when there is no model or no example."""
+        names, model = self.example_names(), self.first_model()
+        if model is None:
+            return self._problem("No model is here yet: choose one below the pictures and download it.")
+        if not names:
+            return self._problem("Add a picture to see which of its tokens the model keeps.")
+        scene = self.open_example(names[0], model)
+        if "problem" not in scene:
+            scene["answer"] = self.analyse(scene["image"], model, FIRST_RATIO)
+        return scene
+
+    @or_problem
+    def open_file(self, path: str | None, model: str | None) -> Payload:
+        """Decode an uploaded file and give its scene."""
+        if path is None:
+            raise ImageError("There is no picture now: add one or choose an example. The last result stays below.")
+        return self._scene(self._pictures.add(read(path), "Your picture"), model)
+
+    @or_problem
+    def open_example(self, name: str, model: str | None) -> Payload:
+        """Give the scene of an example."""
+        return self._scene(self._example(name), model)
+
+    @or_problem
+    def change_model(self, image: str, model: str | None) -> Payload:
+        """Give the scene of a picture that was opened before, for another model."""
+        return self._scene(self._picture(image), model)
+
+    def preview(self, image: str) -> Image.Image:
+        """Give a picture, whole and small, for browsers that cannot show its file."""
+        small = Image.fromarray(self._picture(image).image.pixels)
+        small.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))
+        return small
+
+    # Answers about a scene
+
+    @or_problem
+    def analyse(self, image: str, model: str, ratio: float) -> Payload:
+        """Give what the explorer shows of a picture at a keep ratio."""
+        picture, loaded = self._picture(image), self._load(model)
+        analysis = self._analysis(picture, loaded, _checked_ratio(ratio))
+        described = describe_analysis(analysis, picture.title, loaded.model.config.depth, loaded.entry.keep_ratios)
+        return {"image": image, "model": model, **described}
+
+    @or_problem
+    def measure(self, image: str, model: str, ratio: float) -> Payload:
+        """Time the dense and the pruned model on a picture, in turn with whatever other visitors ask."""
+        picture, loaded, ratio = self._picture(image), self._load(model), _checked_ratio(ratio)
+        saved = self._analysis(picture, loaded, ratio).saved_share
+        tensor = self._view(picture, loaded).tensor
+        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, guard=self._running)
+        return describe_timing(timing, saved)
+
+    def analyze_file(self, path: str, ratio: float, model: str | None) -> Payload:
+        """Analyse a picture file for callers without a page.
+
+        Raises:
+            DynamicViTError: the picture, the ratio or the model cannot be used.
+        """
+        picture = Picture("", "", read(path))
+        loaded = self._load(model)
+        with self._running:
+            model_input = prepare(picture.image, loaded.model.config)
+            analysis = analyze(loaded.model, model_input.tensor, AnalysisSettings(_checked_ratio(ratio)))
+        return _plain(analysis, loaded.entry)
+
+    @or_problem
+    def fetch(self, model: str, progress: Callable[[int, int | None], None]) -> Payload:
+        """Download a published model; gives a problem or nothing."""
+        entry = self.entry(model)
+        if entry.published is not None and not entry.is_local:
+            download(entry.published, progress=progress)
+        return {}
+
+    def no_problem(self) -> Payload:
+        """Give what takes an old problem off the page and leaves the rest as it is."""
+        return self._problem("")
+
+    def _problem(self, sentence: str) -> Payload:
+        return {"problem": sentence, "serial": next(self._serials)}
+
+    def _scene(self, picture: Picture, model: str | None) -> Payload:
+        loaded = self._load(model)
+        return {
+            "serial": next(self._serials),
+            "image": picture.key,
+            "model": loaded.entry.key,
+            "picture": self._view(picture, loaded).crop_url,
+            "is_shown_by_browsers": picture.image.source_format in SHOWN_BY_BROWSERS,
+        }
+
+    def _picture(self, key: str) -> Picture:
+        return self._example(key) if key in self._examples else self._pictures.get(key)
+
+    def _example(self, name: str) -> Picture:
+        if name not in self._examples:
+            raise ImageError("There is no such example; choose one of the row.")
+        if name not in self._example_pictures:
+            self._example_pictures[name] = Picture(name, _title(name), read(self._examples[name]))
+        return self._example_pictures[name]
+
+    def _load(self, key: str | None) -> LoadedModel:
+        """Give the model of a key, from memory or from its file; None means the one to start with."""
+        key = key or self.first_model()
+        if key is None:
+            raise SettingError("No model is here yet; choose one in the list and download it.")
+        entry = self.entry(key)
+        if entry.path is None:
+            raise SettingError(f"{entry.title} is not on this machine yet; download it first.")
+        identity = (entry.path, entry.path.stat().st_mtime_ns)
+        with self._loading:
+            loaded = self._models.get(identity)
+            if loaded is None:
+                loaded = LoadedModel(entry, identity, load_model(entry.path).to(self._device))
+                self._models.put(identity, loaded)
+        if not loaded.model.config.num_stages:
+            raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
+        return loaded
+
+    def _view(self, picture: Picture, loaded: LoadedModel) -> View:
+        key = (picture.key, loaded.identity)
+        view = self._views.get(key)
+        if view is None:
+            model_input = prepare(picture.image, loaded.model.config)
+            crop = Image.fromarray(display_crop(picture.image, model_input.crop, DISPLAY_SIDE))
+            tensor = model_input.tensor.to(self._device)
+            with self._running:
+                dense = classify_dense(loaded.model, tensor)
+            view = View(tensor, _data_url(crop), dense)
+            self._views.put(key, view)
+        return view
+
+    def _analysis(self, picture: Picture, loaded: LoadedModel, ratio: float) -> Analysis:
+        key = (picture.key, loaded.identity, ratio)
+        analysis = self._analyses.get(key)
+        if analysis is None:
+            view = self._view(picture, loaded)
+            with self._running:
+                analysis = analyze(loaded.model, view.tensor, AnalysisSettings(ratio), dense=view.dense)
+            self._analyses.put(key, analysis)
+        return analysis
+
+
+def _checked_ratio(ratio: float) -> float:
+    """Give a keep ratio with two digits.
+
+    Raises:
+        SettingError: it is no number from 0.10 to 1.00.
+    """
+    if not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or not MIN_RATIO <= ratio <= MAX_RATIO:
+        raise SettingError(f"The keep ratio must be a number from {MIN_RATIO:.2f} to {MAX_RATIO:.2f}; got {ratio!r}.")
+    return round(float(ratio), 2)
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").capitalize()
+
+
+def _thumbnail(image: DecodedImage) -> Image.Image:
+    return ImageOps.fit(Image.fromarray(image.pixels), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+
+
+def _data_url(picture: Image.Image) -> str:
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def _plain(analysis: Analysis, entry: AvailableModel) -> Payload:
+    """Give an analysis as plain numbers for programs."""
+    return {
+        "model": entry.key,
+        "keep_ratio": analysis.settings.keep_ratio,
+        "grid": list(analysis.grid),
+        "stages": [
+            {"stage": stage.number, "block": stage.block, "kept_patches": list(stage.kept_patches)}
+            for stage in analysis.stages
+        ],
+        "dense": _plain_classification(analysis.dense),
+        "pruned": _plain_classification(analysis.pruned),
+        "agrees": analysis.agrees,
+        "saved_share": analysis.saved_share,
+    }
+
+
+def _plain_classification(result: Classification) -> Payload:
+    top = [{"index": best.index, "label": best.label, "probability": best.probability} for best in result.top]
+    return {"top": top, "gmacs": result.macs.gmacs, "predictor_gmacs": result.macs.predictors / 1e9}

@@ -1,0 +1,369 @@
+"""The page in a real browser; every test also fails on a request to another host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(os.path.exists, ["/usr/bin/chromium", shutil.which("chromium") or ""]), None)
+START_S = 120
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium at /usr/bin/chromium or on PATH"),
+]
+
+# Lets a test hold back answers of the server: the next ones take so many milliseconds longer.
+SLOW_ANSWERS = """
+window.delays = [];
+window.questions = 0;
+const realFetch = window.fetch;
+window.fetch = async (...args) => {
+  const isQuestion = String(args[0].url ?? args[0]).includes("component_server");
+  const delay = isQuestion ? window.delays.shift() : 0;
+  window.questions += isQuestion;
+  const answer = await realFetch(...args);
+  if (delay) await new Promise((done) => setTimeout(done, delay));
+  return answer;
+};
+"""
+# Keeps what was shown, in order.
+HISTORY = """
+const root = document.querySelector("[data-part=root]");
+window.shown = [];
+new MutationObserver(() => window.shown.push(root.dataset.shown.split(" ").pop()))
+  .observe(root, { attributeFilter: ["data-shown"] });
+"""
+SET_SLIDER = """(ratio) => {
+  const slider = document.querySelector("[data-part=slider]");
+  slider.value = ratio;
+  slider.dispatchEvent(new Event("input"));
+}"""
+PIXEL = """([view, x, y]) => {
+  const canvas = document.querySelectorAll("[data-part=canvas]")[view];
+  const [column, row] = [x * canvas.width, y * canvas.height];
+  return [...canvas.getContext("2d").getImageData(column, row, 1, 1).data.slice(0, 3)];
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
+    """The app as a user starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
+    # One thread: two on a busy machine wait for each other, and a picture then takes seconds.
+    environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as app:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/", app)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            app.terminate()
+
+
+def wait_for(url: str, app: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and app.poll() is None:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail("the app did not start")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    quiet = ["--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options + quiet)
+        yield browser
+        browser.close()
+
+
+class Page:
+    """The page as a visitor sees it."""
+
+    def __init__(self, page: Any) -> None:
+        self.raw = page
+
+    def text(self, part: str, index: int = 0) -> str:
+        return self.raw.locator(f"[data-part={part}]").nth(index).inner_text()
+
+    def counts(self) -> list[str]:
+        return [self.text("count", stage) for stage in (1, 2, 3)]
+
+    def shown(self) -> list[str]:
+        """Image, model and ratio that are on the canvases."""
+        return str(self.raw.locator("[data-part=root]").get_attribute("data-shown")).split(" ")
+
+    def wait_for_ratio(self, ratio: str) -> None:
+        self.raw.wait_for_function(
+            "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
+            arg=ratio,
+            timeout=15_000,
+        )
+
+    def wait_for_other_image(self, image: str) -> None:
+        self.raw.wait_for_function(
+            "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
+            arg=image,
+            timeout=15_000,
+        )
+
+    def upload(self, path: Path) -> None:
+        """Give the upload control a file, in place of the picture that it holds."""
+        remove = self.raw.locator("#picture button[aria-label='Remove Image']")
+        if remove.count():
+            remove.click()
+        self.raw.locator("#picture input[type=file]").set_input_files(path)
+
+    def pixel(self, view: int, x: float, y: float) -> list[int]:
+        return self.raw.evaluate(PIXEL, [view, x, y])
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Any]:
+    """Opens pages of a size, with a query, and watches what they ask for."""
+    hosts: set[str] = set()
+    contexts = []
+
+    def open_one(width: int = 1440, height: int = 900, query: str = "?__theme=light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+        context.add_init_script(SLOW_ANSWERS)
+        page = context.new_page()
+        page.goto(address + query)
+        page.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
+        page.evaluate(HISTORY)
+        return Page(page)
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert hosts - {""} == {urlsplit(address).netloc}, "the page asked another host"
+
+
+@pytest.fixture
+def page(open_page: Any) -> Page:
+    return open_page()
+
+
+def save(picture: Image.Image, path: Path, **options: Any) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def two_halves(mode: str = "RGB") -> Image.Image:
+    """Red on the left, blue on the right."""
+    picture = Image.new("RGB", (400, 400), "blue")
+    picture.paste("red", (0, 0, 200, 400))
+    return picture.convert(mode)
+
+
+def test_page_opens_with_an_analysed_example(page: Page) -> None:
+    assert page.counts() == ["137 of 196 tokens", "96 of 196 tokens", "67 of 196 tokens"]
+    assert page.raw.locator("[data-part=dense] li").count() == 5
+    assert page.raw.locator("[data-part=pruned] li").count() == 5
+    assert page.raw.locator("h1").count() == 1
+    assert float(page.text("macs-pruned")) < float(page.text("macs-dense"))
+
+
+def test_milliseconds_follow_when_the_slider_rests(page: Page) -> None:
+    page.raw.wait_for_function("document.querySelector('[data-part=time-note]').textContent.includes('Median of')")
+    assert float(page.text("time-dense")) > 0
+    assert "thread" in page.text("time-note") or "NVIDIA" in page.text("time-note")
+
+
+def test_arrow_keys_move_the_picture(page: Page) -> None:
+    page.raw.locator("[data-part=slider]").focus()
+    page.raw.keyboard.press("ArrowLeft")
+    page.wait_for_ratio("0.69")
+    assert page.text("ratio") == "0.69"
+    assert page.counts()[0] == "135 of 196 tokens"
+    page.raw.keyboard.press("Home")
+    page.wait_for_ratio("0.10")
+    assert page.counts() == ["19 of 196 tokens", "1 of 196 tokens", "1 of 196 tokens"]
+    assert "not for this ratio" in page.text("note")
+
+
+def test_mouse_moves_the_picture_while_it_drags(page: Page) -> None:
+    box = page.raw.locator("[data-part=slider]").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.raw.mouse.move(box["x"] + box["width"] * 2 / 3, y)
+    page.raw.mouse.down()
+    page.raw.mouse.move(box["x"] + box["width"] / 2, y, steps=4)
+    page.raw.wait_for_function("window.shown.length > 0")
+    before_release = page.shown()[-1]
+    page.raw.mouse.up()
+    assert float(before_release) < 0.7
+    page.wait_for_ratio(page.text("ratio"))
+    assert page.counts()[0] == f"{int(196 * float(page.text('ratio')))} of 196 tokens"
+
+
+def test_late_answer_does_not_overwrite_a_newer_one(page: Page) -> None:
+    page.raw.evaluate("window.delays = [700]")
+    page.raw.evaluate(SET_SLIDER, "0.40")
+    page.raw.evaluate(SET_SLIDER, "0.70")  # known already, so shown at once
+    page.raw.wait_for_timeout(1500)
+    assert page.raw.evaluate("window.shown").count("0.40") == 0
+    assert page.counts()[0] == "137 of 196 tokens"
+
+
+def test_one_question_at_a_time_and_the_newest_wish_wins(page: Page) -> None:
+    before = page.raw.evaluate("window.questions")
+    page.raw.evaluate("window.delays = [500]")
+    for ratio in ("0.60", "0.55", "0.50", "0.45", "0.40"):
+        page.raw.evaluate(SET_SLIDER, ratio)
+    page.wait_for_ratio("0.40")
+    assert page.raw.evaluate("window.shown") == ["0.60", "0.40"]
+    assert page.counts()[0] == "78 of 196 tokens"
+    assert page.raw.evaluate("window.questions") - before <= 3  # the third is a measurement
+
+
+def test_going_back_to_a_ratio_asks_nothing(page: Page) -> None:
+    page.raw.evaluate(SET_SLIDER, "0.50")
+    page.wait_for_ratio("0.50")
+    page.raw.evaluate("window.questions = 0")
+    page.raw.evaluate(SET_SLIDER, "0.70")
+    page.wait_for_ratio("0.70")
+    assert page.raw.evaluate("window.questions") == 0
+
+
+def test_nothing_moves_but_the_picture(page: Page) -> None:
+    places = (
+        "[...document.querySelectorAll('.views, .results, .savings table, .models, .summary')].map((e) => e.offsetTop)"
+    )
+    before = page.raw.evaluate(places)
+    for ratio in ("0.33", "0.10", "1.00"):
+        page.raw.evaluate(SET_SLIDER, ratio)
+        page.wait_for_ratio(ratio)
+        assert page.raw.evaluate(places) == before
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "16 bit", "P", "RGBA", "rotated", "TIFF"])
+def test_any_kind_of_picture_can_be_uploaded(page: Page, tmp_path: Path, mode: str) -> None:
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    path = {
+        "CMYK": lambda: save(two_halves("CMYK"), tmp_path / "a.jpg"),
+        "16 bit": lambda: save(Image.new("I;16", (300, 200), 40_000), tmp_path / "a.png"),
+        "P": lambda: save(two_halves("P"), tmp_path / "a.gif"),
+        "RGBA": lambda: save(two_halves("RGBA"), tmp_path / "a.webp"),
+        "rotated": lambda: save(two_halves(), tmp_path / "a.jpg", exif=rotated),
+        "TIFF": lambda: save(two_halves(), tmp_path / "a.tiff"),
+    }[mode]()
+    page.upload(path)
+    page.wait_for_other_image("bird")
+    assert page.raw.locator("[data-part=problem]").is_hidden()
+    first = page.pixel(0, 0.25, 0.25)
+    other = page.pixel(0, 0.25, 0.75) if mode == "rotated" else page.pixel(0, 0.75, 0.25)
+    if mode == "16 bit":
+        assert all(abs(value - 156) < 6 for value in first)
+    else:
+        assert first[0] > first[2] + 80  # red
+        assert other[2] > other[0] + 80  # blue
+
+
+def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"this is no picture")
+    page.upload(broken)
+    page.raw.locator("[data-part=problem]", has_text="save it as JPEG, PNG or WebP").wait_for(timeout=10_000)
+    assert page.shown()[0] == "bird"
+    assert page.counts()[0] == "137 of 196 tokens"
+    page.raw.evaluate(SET_SLIDER, "0.50")
+    page.wait_for_ratio("0.50")
+    assert page.raw.locator("[data-part=problem]").is_hidden()
+
+
+def test_example_can_be_chosen(page: Page) -> None:
+    page.raw.get_by_role("button", name="Example: Espresso").click()
+    page.wait_for_other_image("bird")
+    assert page.shown()[0] == "espresso"
+
+
+def test_last_of_several_quick_choices_counts(page: Page) -> None:
+    for title in ("Espresso", "Corgis", "Monarch"):
+        page.raw.get_by_role("button", name=f"Example: {title}").click()
+    page.raw.wait_for_function("document.querySelector('[data-part=root]').dataset.shown.startsWith('monarch ')")
+
+
+def test_model_that_is_not_here_is_offered_for_download_and_not_fetched(page: Page) -> None:
+    page.raw.get_by_role("combobox", name="Model").click()
+    page.raw.get_by_role("option", name="DynamicViT-DeiT-S/0.7 (to download)").click()
+    page.raw.get_by_role("button", name="Download").wait_for(timeout=10_000)
+    assert "Not on this machine yet" in page.raw.locator("#model-note").inner_text()
+    assert page.counts()[0] == "137 of 196 tokens"
+
+
+def test_agreement_is_shown_by_sign_and_words(page: Page) -> None:
+    signs = set()
+    for ratio in ("1.00", "0.10"):
+        page.raw.evaluate(SET_SLIDER, ratio)
+        page.wait_for_ratio(ratio)
+        first = [page.raw.locator(f"[data-part={model}] .name").first.inner_text() for model in ("dense", "pruned")]
+        agrees = first[0] == first[1]
+        assert page.text("sign") == ("✓" if agrees else "≠")
+        assert page.text("verdict").startswith("Same answer" if agrees else "Different answers")
+        signs.add(agrees)
+    assert True in signs
+
+
+def test_dropped_patches_fade_into_the_page_in_both_themes(open_page: Any) -> None:
+    for query, is_darker in (("?__theme=light", False), ("?__theme=dark", True)):
+        page = open_page(query=query)
+        page.raw.evaluate(SET_SLIDER, "0.10")
+        page.wait_for_ratio("0.10")
+        # At 0.10 one patch is left in the last stage: of four places in the sky at least three are dropped.
+        places = [(0.46, 0.03), (0.96, 0.4), (0.82, 0.6), (0.96, 0.82)]
+        before, after = (sum(sum(page.pixel(view, *place)) for place in places) for view in (0, 3))
+        assert (after < before) == is_darker
+
+
+def test_main_story_fits_one_screen(page: Page) -> None:
+    page.raw.wait_for_timeout(300)
+    height, width = page.raw.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
+    assert height <= 900
+    assert width <= 1440
+    assert page.raw.locator("[data-part=summary]").bounding_box()["y"] < 880
+
+
+@pytest.mark.parametrize("width", [320, 390, 1024])
+def test_narrow_screen_has_no_horizontal_scroll(open_page: Any, width: int) -> None:
+    page = open_page(width=width, height=844)
+    assert page.raw.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_canvases_describe_what_they_show(page: Page) -> None:
+    page.raw.evaluate(SET_SLIDER, "0.50")
+    page.wait_for_ratio("0.50")
+    labels = [
+        page.raw.get_by_role("img", name=f"Stage {stage} keeps").get_attribute("aria-label") for stage in (1, 2, 3)
+    ]
+    assert [label.split(" of ")[0] for label in labels] == [
+        "Stage 1 keeps 98",
+        "Stage 2 keeps 49",
+        "Stage 3 keeps 24",
+    ]
+    page.raw.locator("[role=status]", has_text="keep 98, 49 and 24 of 196 tokens").wait_for(timeout=5_000)

@@ -1,0 +1,146 @@
+"""What the page asks for, without a page."""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from shutil import copy
+
+import pytest
+from PIL import Image
+
+from dynamicvit.errors import DownloadError, ImageError, SettingError
+from dynamicvit.interface import handlers
+from dynamicvit.interface.handlers import Workbench
+
+PUBLISHED = "dynamic-vit_deit-s_r0.7.pth"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    path = tmp_path / "photo.png"
+    Image.linear_gradient("L").resize((320, 240)).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def model(bench: Workbench) -> str:
+    key = bench.first_model()
+    assert key is not None
+    return key
+
+
+def counts(answer: dict) -> list[int]:
+    return [len(stage["kept"]) for stage in answer["stages"]]
+
+
+def test_first_scene_is_analysed_and_ready_for_json(bench: Workbench) -> None:
+    scene = json.loads(json.dumps(bench.first_scene()))
+    assert counts(scene["answer"]) == [137, 96, 67]
+    assert scene["answer"]["ratio"] == "0.70"
+    assert scene["picture"].startswith("data:image/jpeg;base64,")
+
+
+def test_without_a_model_the_first_scene_says_what_to_do(tmp_path: Path) -> None:
+    assert "download" in Workbench(tmp_path).first_scene()["problem"]
+
+
+def test_uploaded_picture_is_analysed_at_any_ratio(bench: Workbench, model: str, photo: str) -> None:
+    scene = bench.open_file(photo, model)
+    assert counts(bench.analyse(scene["image"], model, 0.5)) == [98, 49, 24]
+    everything = bench.analyse(scene["image"], model, 1.0)
+    assert counts(everything) == [196, 196, 196]
+    assert everything["agrees"]
+
+
+def test_same_file_opened_twice_gets_two_keys(bench: Workbench, model: str, photo: str) -> None:
+    assert bench.open_file(photo, model)["image"] != bench.open_file(photo, model)["image"]
+
+
+def test_no_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
+    assert "add one" in bench.open_file(None, model)["problem"]
+
+
+def test_broken_file_gives_a_sentence(bench: Workbench, model: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
+    assert "picture" in bench.open_file(str(broken), model)["problem"]
+
+
+def test_unknown_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
+    assert "add it again" in bench.analyse("forgotten", model, 0.5)["problem"]
+
+
+def test_same_problem_twice_is_news_both_times(bench: Workbench, model: str) -> None:
+    assert bench.open_file(None, model) != bench.open_file(None, model)
+
+
+@pytest.mark.parametrize("ratio", [0.05, 1.01, math.nan, math.inf, "0.5", None])
+def test_ratio_outside_the_slider_gives_a_sentence(bench: Workbench, model: str, ratio: object) -> None:
+    assert "from 0.10 to 1.00" in bench.analyse("bird", model, ratio)["problem"]
+
+
+def test_model_that_is_not_downloaded_gives_a_sentence(bench: Workbench) -> None:
+    assert "download it first" in bench.change_model("bird", PUBLISHED)["problem"]
+
+
+def test_measurement_names_runs_and_device(bench: Workbench, model: str) -> None:
+    measured = bench.measure("bird", model, 0.5)
+    assert float(measured["dense"]) > 0
+    assert "Median of" in measured["note"]
+    assert "thread" in measured["note"] or "GPU" in measured["note"]
+
+
+def test_visitors_at_once_get_what_they_would_get_alone(bench: Workbench, model: str) -> None:
+    ratios = [0.2, 0.4, 0.6, 0.8]
+    with ThreadPoolExecutor(4) as visitors:
+        together = list(visitors.map(lambda ratio: bench.analyse("cat", model, ratio), ratios))
+    alone = Workbench(bench.checkpoints, bench.examples)
+    assert together == [alone.analyse("cat", model, ratio) for ratio in ratios]
+
+
+def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_path: Path) -> None:
+    late = Workbench(tmp_path)
+    assert late.first_model() is None
+    copy(bench.checkpoints / model, tmp_path / "mine.safetensors")
+    assert late.first_model() == "mine.safetensors"
+
+
+def test_overwritten_weights_are_loaded_anew(bench: Workbench, model: str, tmp_path: Path) -> None:
+    copy(bench.checkpoints / model, tmp_path / model)
+    own = Workbench(tmp_path, bench.examples)
+    before = own.analyse("bird", model, 0.5)
+    damaged = bytearray((tmp_path / model).read_bytes())
+    damaged[-4000:] = bytes(4000)
+    (tmp_path / model).write_bytes(damaged)
+    assert own.analyse("bird", model, 0.5) != before
+
+
+def test_unusable_weight_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wrong.safetensors").write_bytes(b"no weights")
+    bench = Workbench(tmp_path)
+    assert "wrong.safetensors" in bench.unusable_files()
+
+
+def test_failed_download_gives_its_sentence(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise DownloadError("No connection; try again later.")
+
+    monkeypatch.setattr(handlers, "download", fail)
+    assert bench.fetch(PUBLISHED, lambda done, total: None)["problem"] == "No connection; try again later."
+
+
+def test_program_gets_plain_numbers(bench: Workbench, model: str, photo: str) -> None:
+    answer = json.loads(json.dumps(bench.analyze_file(photo, 0.5, None)))
+    assert answer["model"] == model
+    assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
+    assert answer["saved_share"] == pytest.approx(1 - answer["pruned"]["gmacs"] / answer["dense"]["gmacs"])
+
+
+def test_program_gets_errors_raised(bench: Workbench, photo: str) -> None:
+    with pytest.raises(SettingError):
+        bench.analyze_file(photo, 2.0, None)
+    with pytest.raises(ImageError):
+        bench.analyze_file("/nowhere.png", 0.5, None)
