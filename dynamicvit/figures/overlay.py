@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,16 +25,9 @@ def fade_dropped(
 
     Source: the authors' visualisation notebook (strength 0.8).
     """
-    rows, columns = grid
-    is_kept = np.zeros(rows * columns, dtype=bool)
-    is_kept[list(kept_patches)] = True
-    is_kept = is_kept.reshape(grid).repeat(_sizes(picture.shape[0], rows), axis=0)
-    is_kept = is_kept.repeat(_sizes(picture.shape[1], columns), axis=1)
+    height, width = picture.shape[:2]
+    is_kept = np.zeros(grid, dtype=np.uint8)
+    is_kept.flat[list(kept_patches)] = 1
+    is_kept = cv2.resize(is_kept, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     faded = ((1.0 - strength) * np.arange(256) + strength * 255.0).astype(np.uint8)
-    return np.where(is_kept[..., None], picture, faded[picture])
-
-
-def _sizes(pixels: int, patches: int) -> NDArray[np.int64]:
-    """Divide a side of so many pixels among its patches."""
-    borders = np.rint(np.linspace(0, pixels, patches + 1)).astype(np.int64)
-    return borders[1:] - borders[:-1]
+    return np.where(is_kept[..., None].astype(bool), picture, cv2.LUT(picture, faded))
