@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ def time_pair(
     *,
     max_rounds: int = 15,
     budget_ms: float = 800.0,
-    guard: AbstractContextManager[Any] | None = None,
+    execute: Callable[[Callable[[], tuple[float, ...]]], tuple[float, ...]] | None = None,
 ) -> PairTiming:
     """Time the model dense and pruned, in turn, after one warm-up of each.
 
@@ -73,30 +72,28 @@ def time_pair(
         max_rounds: stop after so many rounds, at least 3.
         budget_ms: start no further round once so much time has passed since the first, waiting included; 3 rounds are
             always run.
-        guard: entered around the warm-up and around each round, for example a lock that other users of the machine
-            take too: they wait for one round at most.
+        execute: runs the warm-up and each round, for example on the one thread that computes for everybody: other work
+            then waits for one round at most. It must give back what the round gives. Run at once when not given.
 
     Raises:
         ImageError: the images have a shape that the model cannot take.
         SettingError: the keep ratio is not valid, or the model has no pruning stages.
     """
-    guard = guard or nullcontext()
     run_dense = partial(_timed_forward, model, images, None, None)
     run_pruned = partial(_timed_forward, model, images, keep_ratio, selector)
-    with guard:
-        run_dense()
-        run_pruned()
-    dense_ms: list[float] = []
-    pruned_ms: list[float] = []
+    execute = execute or _at_once
+    rounds: list[tuple[float, ...]] = []
+    execute(lambda: (run_dense(), run_pruned()))
     start = time.perf_counter()
-    turns = [(run_dense, dense_ms), (run_pruned, pruned_ms)]
     for finished in range(max(MIN_ROUNDS, max_rounds)):
         if finished >= MIN_ROUNDS and (time.perf_counter() - start) * 1e3 >= budget_ms:
             break
-        with guard:
-            for run, times in turns:
-                times.append(run())
-        turns.reverse()  # so that neither always runs with what the other left in the caches
+        # In changing order, so that neither always runs with what the other left in the caches.
+        if finished % 2:
+            rounds.append(execute(lambda: (run_pruned(), run_dense()))[::-1])
+        else:
+            rounds.append(execute(lambda: (run_dense(), run_pruned())))
+    dense_ms, pruned_ms = map(list, zip(*rounds, strict=True))
     speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
     return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, device_name(images.device), len(images))
 
@@ -110,6 +107,10 @@ def device_name(device: torch.device | str) -> str:
         threads = torch.get_num_threads()
         return f"{_processor_name()}, {threads} thread{'s' if threads != 1 else ''}"
     return str(device)
+
+
+def _at_once(run_round: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    return run_round()
 
 
 @torch.inference_mode()

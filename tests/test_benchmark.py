@@ -1,4 +1,3 @@
-import threading
 from contextlib import contextmanager
 
 import pytest
@@ -72,26 +71,21 @@ def test_three_rounds_are_run_even_if_fewer_are_allowed(model, passes):
     assert time_pair(model, IMAGES, 0.5, max_rounds=1, budget_ms=60_000).dense.rounds == 3
 
 
-def test_the_guard_is_held_for_a_round_and_released_between_rounds(model, passes):
-    held: list[int] = []
+def test_warm_up_and_rounds_are_executed_one_by_one_where_they_are_told_to(model, passes):
+    done: list[int] = []
 
-    class Guard:
-        def __enter__(self):
-            held.append(len(passes))
+    def execute(run_round):
+        result = run_round()
+        done.append(len(passes))
+        return result
 
-        def __exit__(self, *exception):
-            held.append(len(passes))
-
-    time_pair(model, IMAGES, 0.5, max_rounds=3, budget_ms=60_000, guard=Guard())
-    assert held == [0, 2, 2, 4, 4, 6, 6, 8]
+    time_pair(model, IMAGES, 0.5, max_rounds=3, budget_ms=60_000, execute=execute)
+    assert done == [2, 4, 6, 8]
 
 
-def test_a_lock_serves_as_guard_and_is_free_afterwards_even_after_an_error(model):
-    lock = threading.Lock()
-    time_pair(model, IMAGES, 0.5, budget_ms=0, guard=lock)
+def test_an_error_in_a_round_reaches_the_caller(model):
     with pytest.raises(SettingError):
-        time_pair(model, IMAGES, 7.0, budget_ms=0, guard=lock)
-    assert not lock.locked()
+        time_pair(model, IMAGES, 7.0, budget_ms=0, execute=lambda run_round: run_round())
 
 
 @pytest.mark.parametrize(("speedup", "is_faster"), [(0.9, False), (1.0, False), (1.2, True)])

@@ -23,7 +23,7 @@ from dynamicvit.checkpoints.files import download
 from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, prepare, read
-from dynamicvit.interface.sessions import BoundedCache, FairLock, Picture, PictureStore
+from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.models.vit import DynamicVisionTransformer
 
@@ -86,7 +86,7 @@ def or_problem(handler: Callable[..., Payload]) -> Callable[..., Payload]:
 
 
 class Workbench:
-    """Everything that the visitors of one running app share: models, pictures in memory, one lock around the model.
+    """Everything that the visitors of one running app share: models, pictures in memory, one thread for the models.
 
     Args:
         checkpoints: folder with weight files.
@@ -104,7 +104,7 @@ class Workbench:
         self._views: BoundedCache[tuple[str, Identity], View] = BoundedCache(MAX_VIEWS)
         self._analyses: BoundedCache[tuple[str, Identity, float], Analysis] = BoundedCache(MAX_ANALYSES)
         self._loading = threading.Lock()
-        self._running = FairLock()
+        self._run = ModelThread()
         # In every message to the page, so that no two are equal: an equal one would not reach the explorer.
         self._serials = itertools.count(1)
 
@@ -197,7 +197,7 @@ class Workbench:
         picture, loaded, ratio = self._picture(image), self._load(model), _checked_ratio(ratio)
         saved = self._analysis(picture, loaded, ratio).saved_share
         tensor = self._view(picture, loaded).tensor
-        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, guard=self._running)
+        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, execute=self._run)
         return describe_timing(timing, saved)
 
     def analyze_file(self, path: str, ratio: float, model: str | None) -> Payload:
@@ -206,11 +206,9 @@ class Workbench:
         Raises:
             DynamicViTError: the picture, the ratio or the model cannot be used.
         """
-        picture = Picture("", "", read(path))
-        loaded = self._load(model)
-        with self._running:
-            model_input = prepare(picture.image, loaded.model.config)
-            analysis = analyze(loaded.model, model_input.tensor, AnalysisSettings(_checked_ratio(ratio)))
+        image, loaded, settings = read(path), self._load(model), AnalysisSettings(_checked_ratio(ratio))
+        tensor = self._run(lambda: prepare(image, loaded.model.config).tensor)
+        analysis = self._run(lambda: analyze(loaded.model, tensor, settings))
         return _plain(analysis, loaded.entry)
 
     @or_problem
@@ -260,7 +258,8 @@ class Workbench:
         with self._loading:
             loaded = self._models.get(identity)
             if loaded is None:
-                loaded = LoadedModel(entry, identity, load_model(entry.path).to(self._device))
+                path = entry.path
+                loaded = LoadedModel(entry, identity, self._run(lambda: load_model(path).to(self._device)))
                 self._models.put(identity, loaded)
         if not loaded.model.config.num_stages:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
@@ -270,11 +269,10 @@ class Workbench:
         key = (picture.key, loaded.identity)
         view = self._views.get(key)
         if view is None:
-            model_input = prepare(picture.image, loaded.model.config)
+            model_input = self._run(lambda: prepare(picture.image, loaded.model.config))
             crop = Image.fromarray(display_crop(picture.image, model_input.crop, DISPLAY_SIDE))
             tensor = model_input.tensor.to(self._device)
-            with self._running:
-                dense = classify_dense(loaded.model, tensor)
+            dense = self._run(lambda: classify_dense(loaded.model, tensor))
             view = View(tensor, _data_url(crop), dense)
             self._views.put(key, view)
         return view
@@ -284,8 +282,8 @@ class Workbench:
         analysis = self._analyses.get(key)
         if analysis is None:
             view = self._view(picture, loaded)
-            with self._running:
-                analysis = analyze(loaded.model, view.tensor, AnalysisSettings(ratio), dense=view.dense)
+            settings = AnalysisSettings(ratio)
+            analysis = self._run(lambda: analyze(loaded.model, view.tensor, settings, dense=view.dense))
             self._analyses.put(key, analysis)
         return analysis
 

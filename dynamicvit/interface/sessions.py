@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,32 +50,19 @@ class BoundedCache(Generic[K, V]):
                 self._entries.popitem(last=False)
 
 
-class FairLock:
-    """A lock that lets threads in as they came.
+class ModelThread:
+    """Runs all that the models compute on one thread, first come, first served.
 
-    With ``threading.Lock`` a thread that measures round after round would take it again before anyone else wakes up.
+    A lock around several threads would not do: OpenMP keeps a team of workers for every thread that ever computed, and
+    two teams get in each other's way; a forward pass then takes twice as long (measured on two cores).
     """
 
     def __init__(self) -> None:
-        self._is_held = False
-        self._waiting: deque[threading.Event] = deque()
-        self._state = threading.Lock()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
 
-    def __enter__(self) -> None:
-        with self._state:
-            if not self._is_held:
-                self._is_held = True
-                return
-            turn = threading.Event()
-            self._waiting.append(turn)
-        turn.wait()
-
-    def __exit__(self, *exception: object) -> None:
-        with self._state:
-            if self._waiting:
-                self._waiting.popleft().set()  # it stays held, by the next one
-            else:
-                self._is_held = False
+    def __call__(self, work: Callable[[], V]) -> V:
+        """Wait for one's turn, run ``work`` and give what it gives or raise what it raises."""
+        return self._executor.submit(work).result()
 
 
 @dataclass(frozen=True, eq=False)

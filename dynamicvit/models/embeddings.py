@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import timm
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,6 +60,8 @@ class Lite0Stem(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Give the stem's own feature map, (B, 192, rows, columns), before it becomes tokens."""
+        # On a CPU its depthwise convolutions take half the time in this layout.
+        images = images.contiguous(memory_format=torch.channels_last)
         return self.blocks(self.bn1(self.conv_stem(images)))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -120,14 +120,14 @@ class Page:
         self.raw.wait_for_function(
             "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
             arg=ratio,
-            timeout=15_000,
+            timeout=30_000,
         )
 
     def wait_for_other_image(self, image: str) -> None:
         self.raw.wait_for_function(
             "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
             arg=image,
-            timeout=15_000,
+            timeout=30_000,
         )
 
     def upload(self, path: Path) -> None:
@@ -274,7 +274,7 @@ def test_any_kind_of_picture_can_be_uploaded(page: Page, tmp_path: Path, mode: s
         "TIFF": lambda: save(two_halves(), tmp_path / "a.tiff"),
     }[mode]()
     page.upload(path)
-    page.wait_for_other_image("bird")
+    page.wait_for_other_image("butterfly")
     assert page.raw.locator("[data-part=problem]").is_hidden()
     first = page.pixel(0, 0.25, 0.25)
     other = page.pixel(0, 0.25, 0.75) if mode == "rotated" else page.pixel(0, 0.75, 0.25)
@@ -290,7 +290,7 @@ def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_p
     broken.write_bytes(b"this is no picture")
     page.upload(broken)
     page.raw.locator("[data-part=problem]", has_text="save it as JPEG, PNG or WebP").wait_for(timeout=10_000)
-    assert page.shown()[0] == "bird"
+    assert page.shown()[0] == "butterfly"
     assert page.counts()[0] == "137 of 196 tokens"
     page.raw.evaluate(SET_SLIDER, "0.50")
     page.wait_for_ratio("0.50")
@@ -299,14 +299,14 @@ def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_p
 
 def test_example_can_be_chosen(page: Page) -> None:
     page.raw.get_by_role("button", name="Example: Espresso").click()
-    page.wait_for_other_image("bird")
+    page.wait_for_other_image("butterfly")
     assert page.shown()[0] == "espresso"
 
 
 def test_last_of_several_quick_choices_counts(page: Page) -> None:
-    for title in ("Espresso", "Corgis", "Monarch"):
+    for title in ("Espresso", "Corgis", "Songbird"):
         page.raw.get_by_role("button", name=f"Example: {title}").click()
-    page.raw.wait_for_function("document.querySelector('[data-part=root]').dataset.shown.startsWith('monarch ')")
+    page.raw.wait_for_function("document.querySelector('[data-part=root]').dataset.shown.startsWith('songbird ')")
 
 
 def test_model_that_is_not_here_is_offered_for_download_and_not_fetched(page: Page) -> None:

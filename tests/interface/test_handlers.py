@@ -79,15 +79,15 @@ def test_same_problem_twice_is_news_both_times(bench: Workbench, model: str) -> 
 
 @pytest.mark.parametrize("ratio", [0.05, 1.01, math.nan, math.inf, "0.5", None])
 def test_ratio_outside_the_slider_gives_a_sentence(bench: Workbench, model: str, ratio: object) -> None:
-    assert "from 0.10 to 1.00" in bench.analyse("bird", model, ratio)["problem"]
+    assert "from 0.10 to 1.00" in bench.analyse("butterfly", model, ratio)["problem"]
 
 
 def test_model_that_is_not_downloaded_gives_a_sentence(bench: Workbench) -> None:
-    assert "download it first" in bench.change_model("bird", PUBLISHED)["problem"]
+    assert "download it first" in bench.change_model("butterfly", PUBLISHED)["problem"]
 
 
 def test_measurement_names_runs_and_device(bench: Workbench, model: str) -> None:
-    measured = bench.measure("bird", model, 0.5)
+    measured = bench.measure("butterfly", model, 0.5)
     assert float(measured["dense"]) > 0
     assert "Median of" in measured["note"]
     assert "thread" in measured["note"] or "GPU" in measured["note"]
@@ -111,11 +111,11 @@ def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_
 def test_overwritten_weights_are_loaded_anew(bench: Workbench, model: str, tmp_path: Path) -> None:
     copy(bench.checkpoints / model, tmp_path / model)
     own = Workbench(tmp_path, bench.examples)
-    before = own.analyse("bird", model, 0.5)
+    before = own.analyse("butterfly", model, 0.5)
     damaged = bytearray((tmp_path / model).read_bytes())
     damaged[-4000:] = bytes(4000)
     (tmp_path / model).write_bytes(damaged)
-    assert own.analyse("bird", model, 0.5) != before
+    assert own.analyse("butterfly", model, 0.5) != before
 
 
 def test_unusable_weight_file_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dynamicvit.errors import ImageError
 from dynamicvit.images import DecodedImage
-from dynamicvit.interface.sessions import BoundedCache, FairLock, PictureStore
+from dynamicvit.interface.sessions import BoundedCache, ModelThread, PictureStore
 
 
 def picture(side: int) -> DecodedImage:
@@ -50,42 +50,21 @@ def test_same_picture_of_two_visitors_gets_two_long_keys() -> None:
     assert len(first.key) >= 20
 
 
-def test_lock_lets_one_thread_in_at_a_time() -> None:
-    lock, inside, most = FairLock(), [], []
-
-    def visit() -> None:
-        for _ in range(20):
-            with lock:
-                inside.append(1)
-                most.append(len(inside))
-                time.sleep(0.0005)
-                inside.pop()
-
-    threads = [threading.Thread(target=visit) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 80
-    assert max(most) == 1
+def test_all_work_runs_on_one_thread_in_the_order_of_asking() -> None:
+    run, begun = ModelThread(), threading.Event()
+    order: list[str] = []
+    first = threading.Thread(target=lambda: run(lambda: (begun.set(), time.sleep(0.05), order.append("first"))))
+    first.start()
+    begun.wait(5)
+    names = {run(lambda: (order.append("second"), threading.current_thread().name)[1]) for _ in range(3)}
+    first.join()
+    assert order == ["first", "second", "second", "second"]
+    assert len(names) == 1
+    assert threading.current_thread().name not in names
 
 
-def test_lock_is_not_kept_by_a_thread_that_takes_it_again_and_again() -> None:
-    lock, rounds, stop = FairLock(), [], threading.Event()
-
-    def measure() -> None:
-        while not stop.is_set():
-            with lock:
-                time.sleep(0.005)
-                rounds.append(1)
-
-    thread = threading.Thread(target=measure)
-    thread.start()
-    while len(rounds) < 3:
-        time.sleep(0.001)
-    before = len(rounds)
-    with lock:
-        waited = len(rounds) - before
-    stop.set()
-    thread.join()
-    assert waited <= 2
+def test_an_error_of_the_work_reaches_who_asked_and_the_thread_lives_on() -> None:
+    run = ModelThread()
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
+    assert run(lambda: 2) == 2
