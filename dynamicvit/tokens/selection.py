@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -103,20 +101,3 @@ def _solve_shift(odds: Tensor, alive: Tensor, share: float, bound: float = 30.0,
         too_few = ((odds + middle).sigmoid() * alive).mean(dim=1, keepdim=True) < share
         low, high = torch.where(too_few, middle, low), torch.where(too_few, high, middle)
     return (low + high) / 2
-
-
-def drop_stages(kept_patches: Sequence[Tensor], num_patches: int) -> Tensor:
-    """Say for each patch which stage dropped it.
-
-    Args:
-        kept_patches: for each stage (B, K_s), original patch indices kept by it.
-        num_patches: initial number of patches N.
-
-    Returns:
-        (B, N) int64: 0 for a patch that the first stage dropped, 1 for the second, ..., S for one kept to the end.
-    """
-    batch = kept_patches[0].shape[0]
-    stage = torch.zeros(batch, num_patches, dtype=torch.int64, device=kept_patches[0].device)
-    for kept in kept_patches:
-        stage.scatter_add_(1, kept, torch.ones_like(kept))
-    return stage

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dynamicvit.checkpoints.loading import load_checkpoint, save_checkpoint
+from dynamicvit.errors import DynamicViTError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model, model_config
 from dynamicvit.photos import read_tar
@@ -40,7 +42,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--output", type=Path, required=True, help="folder for the log, the state and the weights")
     parser.add_argument("--model", default="dynamicvit_lite0_192_patch16_224")
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of the closed-form start")
-    parser.add_argument("--keep-ratio", help="base ratio, or a range LOW:HIGH to draw it from for each batch")
+    parser.add_argument(
+        "--keep-ratio", type=ratio_range, help="base ratio, or a range LOW:HIGH to draw it from for each batch"
+    )
     parser.add_argument("--images", type=int, default=40_000, help="pictures to train on in all")
     parser.add_argument("--start-images", type=int, default=1280, help="pictures for the closed-form start")
     parser.add_argument("--batch", type=int, default=16)
@@ -62,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teacher = Lite0Teacher(options.teacher)
     batches = picture_batches(options, config)
     distillation = Distillation(create_model(config))
-    averaged = start_or_resume(options, distillation, teacher, batches)
-    train(options, distillation, averaged, teacher, batches)
+    state = start_or_resume(options, distillation, teacher, batches)
+    train(options, distillation, state, teacher, batches)
 
 
 def picture_batches(options: argparse.Namespace, config: ModelConfig) -> Iterator[Tensor]:
@@ -121,12 +125,20 @@ def learning_rate(options: argparse.Namespace, step: int) -> float:
     return options.lr * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
 
 
-def draw_keep_ratio(text: str | None) -> float | None:
-    """Give the batch's base keep ratio from ``--keep-ratio``; None for dense."""
-    if text is None:
-        return None
+def ratio_range(text: str) -> tuple[float, float]:
+    """Read ``--keep-ratio``: one base ratio, or LOW:HIGH; both in (0, 1].
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither.
+    """
     low, _, high = text.partition(":")
-    return random.uniform(float(low), float(high or low))
+    try:
+        bounds = float(low), float(high or low)
+    except ValueError:
+        bounds = (0.0, 0.0)
+    if not 0.0 < bounds[0] <= bounds[1] <= 1.0:
+        raise argparse.ArgumentTypeError(f"give a ratio above 0 and at most 1, or a range LOW:HIGH; got {text!r}")
+    return bounds
 
 
 def train(
@@ -140,11 +152,11 @@ def train(
     optimizer, averaged, begun = state["optimizer"], state["averaged"], time.monotonic() - state["seconds"]
     parameters = [p for p in distillation.parameters() if p.requires_grad]
     last = math.ceil(options.images / options.batch)
-    is_range = ":" in (options.keep_ratio or "")
+    is_range = options.keep_ratio is not None and options.keep_ratio[0] < options.keep_ratio[1]
     for step in range(state["step"], last):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(options, step) * group["factor"]
-        keep_ratio = draw_keep_ratio(options.keep_ratio)
+        keep_ratio = random.uniform(*options.keep_ratio) if options.keep_ratio else None
         loss = distillation(teacher(next(batches)), keep_ratio, enforces_ratio=is_range)
         if not math.isfinite(loss.total.item()):
             raise SystemExit(f"The loss is not finite at step {step}; {options.output} keeps the last good state.")
@@ -193,9 +205,13 @@ def save(
     partial = options.output / "state.pt.part"
     torch.save(state, partial)
     partial.replace(options.output / "state.pt")
-    metadata = {"model": options.model, "keep_ratios": options.keep_ratio or "", "images": str(step * options.batch)}
+    ratios = "" if options.keep_ratio is None else ":".join(map(str, options.keep_ratio))
+    metadata = {"model": options.model, "keep_ratios": ratios, "images": str(step * options.batch)}
     save_checkpoint(averaged, options.output / "weights.safetensors", metadata)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DynamicViTError as error:
+        sys.exit(str(error))

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamicvit.tokens.selection import (
-    drop_stages,
     gather_tokens,
     hold_share,
     sample_keep_mask,
@@ -53,11 +52,6 @@ def test_gradients_pass_through_the_hard_choice():
     log_probs = torch.zeros(1, 8, 2, requires_grad=True)
     sample_keep_mask(log_probs, torch.ones(1, 8)).sum().backward()
     assert (log_probs.grad[..., 0] > 0).all()
-
-
-def test_every_patch_knows_the_stage_that_dropped_it():
-    stages = drop_stages([torch.tensor([[3, 1, 0]]), torch.tensor([[0, 3]])], num_patches=5)
-    assert stages.tolist() == [[2, 1, 0, 2, 0]]
 
 
 @given(share=st.floats(0.02, 0.6), level=st.floats(-4, 4), seed=st.integers(0, 1000))

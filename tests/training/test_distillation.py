@@ -122,6 +122,14 @@ def test_the_learning_rate_warms_up_and_falls():
     assert rates[3] == pytest.approx(0.01 * options.lr)
 
 
+@pytest.mark.parametrize("text", ["0", "0.9:0.3", "1.2", "half", ":0.5"])
+def test_a_keep_ratio_that_makes_no_sense_is_refused(text, capsys):
+    command = ["--photos", "x", "--teacher", "x", "--output", "x", "--keep-ratio", text]
+    with pytest.raises(SystemExit):
+        parse_arguments(command)
+    assert "at most 1" in capsys.readouterr().err
+
+
 def test_a_stopped_run_goes_on_where_it_was_and_exports_a_model(tmp_path, teacher_file):
     photos = tmp_path / "photos.tar"
     with tarfile.open(photos, "w") as tar:

@@ -1,0 +1,35 @@
+"""What the README shows runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_python_example_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    names = {"images": torch.zeros(2, 3, 224, 224)}
+    exec(example, names)
+    assert names["logits"].shape == (2, 1000)
+    assert [stage.kept_patches.shape for stage in names["stages"]] == [(2, 137), (2, 96), (2, 67)]
+    assert "cat" in capsys.readouterr().out
+
+
+def test_every_file_and_folder_that_is_drawn_exists():
+    tree = re.search(r"## How it is built\n\n```\n(.*?)```", README, re.DOTALL)[1]
+    folder = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        path = (folder if line.startswith("  ") else ROOT) / name
+        assert path.exists(), name
+        folder = path if not line.startswith("  ") and path.is_dir() else folder
+
+
+def test_every_linked_file_exists():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
