@@ -69,8 +69,7 @@ def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
-    # One thread: two on a busy machine wait for each other, and a picture then takes seconds.
-    environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache)}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as app:
         try:
             wait_for(f"http://127.0.0.1:{port}/", app)
@@ -120,14 +119,14 @@ class Page:
         self.raw.wait_for_function(
             "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
             arg=ratio,
-            timeout=30_000,
+            timeout=15_000,
         )
 
     def wait_for_other_image(self, image: str) -> None:
         self.raw.wait_for_function(
             "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
             arg=image,
-            timeout=30_000,
+            timeout=15_000,
         )
 
     def upload(self, path: Path) -> None:
