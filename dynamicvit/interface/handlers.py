@@ -25,6 +25,7 @@ from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.wording import describe_analysis, describe_timing
+from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
 
 Payload = dict[str, Any]
@@ -77,10 +78,7 @@ def or_problem(handler: Callable[..., Payload]) -> Callable[..., Payload]:
 
     @wraps(handler)
     def checked(self: Workbench, *args: Any) -> Payload:
-        try:
-            return handler(self, *args)
-        except DynamicViTError as error:
-            return self._problem(str(error))
+        return self.guarded(lambda: handler(self, *args))
 
     return checked
 
@@ -97,14 +95,14 @@ class Workbench:
         self.checkpoints = checkpoints
         self.examples = examples
         self._examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._pictures = PictureStore()
         self._example_pictures: dict[str, Picture] = {}
         self._models: BoundedCache[Identity, LoadedModel] = BoundedCache(MAX_MODELS)
         self._views: BoundedCache[tuple[str, Identity], View] = BoundedCache(MAX_VIEWS)
         self._analyses: BoundedCache[tuple[str, Identity, float], Analysis] = BoundedCache(MAX_ANALYSES)
         self._loading = threading.Lock()
-        self._run = ModelThread()
+        self.run = ModelThread()
         # In every message to the page, so that no two are equal: an equal one would not reach the explorer.
         self._serials = itertools.count(1)
 
@@ -146,16 +144,16 @@ class Workbench:
 
     # Scenes: a picture and a model, ready to be explored
 
-    def first_scene(self) -> Payload:
+    def first_scene(self, language: str = DEFAULT_LANGUAGE) -> Payload:
         """Give the scene with which the page opens, analysed; a problem when there is no model or no example."""
-        names, model = self.example_names(), self.first_model()
+        names, model, words = self.example_names(), self.first_model(), words_in(language)
         if model is None:
-            return self._problem("No model is here yet: choose one below the pictures and download it.")
+            return self._problem(words("model.none"))
         if not names:
-            return self._problem("Add a picture to see which of its tokens the model keeps.")
+            return self._problem(words("model.no_picture"))
         scene = self.open_example(names[0], model)
         if "problem" not in scene:
-            scene["answer"] = self.analyse(scene["image"], model, FIRST_RATIO)
+            scene["answer"] = self.analyse(scene["image"], model, FIRST_RATIO, language)
         return scene
 
     @or_problem
@@ -163,7 +161,7 @@ class Workbench:
         """Decode an uploaded file and give its scene."""
         if path is None:
             raise ImageError("There is no picture now: add one or choose an example. The last result stays below.")
-        return self._scene(self._pictures.add(read(path), "Your picture"), model)
+        return self._scene(self._pictures.add(read(path), title=""), model)
 
     @or_problem
     def open_example(self, name: str, model: str | None) -> Payload:
@@ -173,32 +171,34 @@ class Workbench:
     @or_problem
     def change_model(self, image: str, model: str | None) -> Payload:
         """Give the scene of a picture that was opened before, for another model."""
-        return self._scene(self._picture(image), model)
+        return self._scene(self.picture(image), model)
 
     def preview(self, image: str) -> Image.Image:
         """Give a picture, whole and small, for browsers that cannot show its file."""
-        small = Image.fromarray(self._picture(image).image.pixels)
+        small = Image.fromarray(self.picture(image).image.pixels)
         small.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))
         return small
 
     # Answers about a scene
 
     @or_problem
-    def analyse(self, image: str, model: str, ratio: float) -> Payload:
+    def analyse(self, image: str, model: str, ratio: float, language: str = DEFAULT_LANGUAGE) -> Payload:
         """Give what the explorer shows of a picture at a keep ratio."""
-        picture, loaded = self._picture(image), self._load(model)
-        analysis = self._analysis(picture, loaded, _checked_ratio(ratio))
-        described = describe_analysis(analysis, picture.title, loaded.model.config.depth, loaded.entry.keep_ratios)
-        return {"image": image, "model": model, **described}
+        picture, loaded = self.picture(image), self.load(model)
+        analysis = self.analysis(picture, loaded, checked_ratio(ratio))
+        words = words_in(language)
+        title = picture.title or words("picture.yours")
+        described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
+        return {"image": image, "model": model, "language": language, **described}
 
     @or_problem
-    def measure(self, image: str, model: str, ratio: float) -> Payload:
+    def measure(self, image: str, model: str, ratio: float, language: str = DEFAULT_LANGUAGE) -> Payload:
         """Time the dense and the pruned model on a picture, in turn with whatever other visitors ask."""
-        picture, loaded, ratio = self._picture(image), self._load(model), _checked_ratio(ratio)
-        saved = self._analysis(picture, loaded, ratio).saved_share
-        tensor = self._view(picture, loaded).tensor
-        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, execute=self._run)
-        return describe_timing(timing, saved)
+        picture, loaded, ratio = self.picture(image), self.load(model), checked_ratio(ratio)
+        saved = self.analysis(picture, loaded, ratio).saved_share
+        tensor = self.view(picture, loaded).tensor
+        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
+        return describe_timing(timing, saved, words_in(language))
 
     def analyze_file(self, path: str, ratio: float, model: str | None) -> Payload:
         """Analyse a picture file for callers without a page.
@@ -206,9 +206,9 @@ class Workbench:
         Raises:
             DynamicViTError: the picture, the ratio or the model cannot be used.
         """
-        image, loaded, settings = read(path), self._load(model), AnalysisSettings(_checked_ratio(ratio))
-        tensor = self._run(lambda: prepare(image, loaded.model.config).tensor)
-        analysis = self._run(lambda: analyze(loaded.model, tensor, settings))
+        image, loaded, settings = read(path), self.load(model), AnalysisSettings(checked_ratio(ratio))
+        tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
+        analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
         return _plain(analysis, loaded.entry)
 
     @or_problem
@@ -223,20 +223,32 @@ class Workbench:
         """Give what takes an old problem off the page and leaves the rest as it is."""
         return self._problem("")
 
+    def guarded(self, work: Callable[[], Payload]) -> Payload:
+        """Give what ``work`` gives, or its error that the user can mend as ``{"problem": sentence}``."""
+        try:
+            return work()
+        except DynamicViTError as error:
+            return self._problem(str(error))
+
     def _problem(self, sentence: str) -> Payload:
         return {"problem": sentence, "serial": next(self._serials)}
 
     def _scene(self, picture: Picture, model: str | None) -> Payload:
-        loaded = self._load(model)
+        loaded = self.load(model)
         return {
             "serial": next(self._serials),
             "image": picture.key,
             "model": loaded.entry.key,
-            "picture": self._view(picture, loaded).crop_url,
+            "picture": self.view(picture, loaded).crop_url,
             "is_shown_by_browsers": picture.image.source_format in SHOWN_BY_BROWSERS,
         }
 
-    def _picture(self, key: str) -> Picture:
+    def picture(self, key: str) -> Picture:
+        """Give a picture that was opened before, or an example, by its key.
+
+        Raises:
+            ImageError: it is not in memory.
+        """
         return self._example(key) if key in self._examples else self._pictures.get(key)
 
     def _example(self, name: str) -> Picture:
@@ -246,8 +258,12 @@ class Workbench:
             self._example_pictures[name] = Picture(name, _title(name), read(self._examples[name]))
         return self._example_pictures[name]
 
-    def _load(self, key: str | None) -> LoadedModel:
-        """Give the model of a key, from memory or from its file; None means the one to start with."""
+    def load(self, key: str | None) -> LoadedModel:
+        """Give the model of a key, from memory or from its file; None means the one to start with.
+
+        Raises:
+            DynamicViTError: it is not here, cannot be read or has no pruning stages.
+        """
         key = key or self.first_model()
         if key is None:
             raise SettingError("No model is here yet; choose one in the list and download it.")
@@ -259,36 +275,38 @@ class Workbench:
             loaded = self._models.get(identity)
             if loaded is None:
                 path = entry.path
-                loaded = LoadedModel(entry, identity, self._run(lambda: load_model(path).to(self._device)))
+                loaded = LoadedModel(entry, identity, self.run(lambda: load_model(path).to(self.device)))
                 self._models.put(identity, loaded)
         if not loaded.model.config.num_stages:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
         return loaded
 
-    def _view(self, picture: Picture, loaded: LoadedModel) -> View:
+    def view(self, picture: Picture, loaded: LoadedModel) -> View:
+        """Give a picture as a model sees it, and the dense result."""
         key = (picture.key, loaded.identity)
         view = self._views.get(key)
         if view is None:
-            model_input = self._run(lambda: prepare(picture.image, loaded.model.config))
+            model_input = self.run(lambda: prepare(picture.image, loaded.model.config))
             crop = Image.fromarray(display_crop(picture.image, model_input.crop, DISPLAY_SIDE))
-            tensor = model_input.tensor.to(self._device)
-            dense = self._run(lambda: classify_dense(loaded.model, tensor))
+            tensor = model_input.tensor.to(self.device)
+            dense = self.run(lambda: classify_dense(loaded.model, tensor))
             view = View(tensor, _data_url(crop), dense)
             self._views.put(key, view)
         return view
 
-    def _analysis(self, picture: Picture, loaded: LoadedModel, ratio: float) -> Analysis:
+    def analysis(self, picture: Picture, loaded: LoadedModel, ratio: float) -> Analysis:
+        """Give the analysis of a picture at a keep ratio, from memory or new."""
         key = (picture.key, loaded.identity, ratio)
         analysis = self._analyses.get(key)
         if analysis is None:
-            view = self._view(picture, loaded)
+            view = self.view(picture, loaded)
             settings = AnalysisSettings(ratio)
-            analysis = self._run(lambda: analyze(loaded.model, view.tensor, settings, dense=view.dense))
+            analysis = self.run(lambda: analyze(loaded.model, view.tensor, settings, dense=view.dense))
             self._analyses.put(key, analysis)
         return analysis
 
 
-def _checked_ratio(ratio: float) -> float:
+def checked_ratio(ratio: float) -> float:
     """Give a keep ratio with two digits.
 
     Raises:

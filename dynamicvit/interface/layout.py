@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,9 @@ from dynamicvit.interface.api import offer_api
 from dynamicvit.interface.example_row.component import example_row
 from dynamicvit.interface.explorer.component import token_explorer
 from dynamicvit.interface.handlers import Payload, Workbench
-
-TITLE = "DynamicViT in the browser"
-HEAD = f"""<header><h1>{TITLE}</h1>
-<p>A vision transformer that drops image tokens on the way. Move the keep ratio to see which, and what it saves.</p>
-</header>"""
+from dynamicvit.interface.header.component import page_header
+from dynamicvit.interface.tabs import TABS
+from dynamicvit.interface.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
 
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene
 
@@ -31,7 +30,7 @@ def launch_options() -> dict[str, Any]:
             primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
         "css_paths": [here / "page.css"],
-        "js": (here / "page.js").read_text(encoding="utf-8"),
+        "head": _head_scripts((here / "page.js").read_text(encoding="utf-8")),
         "footer_links": ["api"],
         "max_file_size": "50mb",
         "share": False,
@@ -41,39 +40,54 @@ def launch_options() -> dict[str, Any]:
 
 def build(bench: Workbench) -> gr.Blocks:
     """Arrange the page and connect its events; the models and pictures behind it are the workbench's."""
-    scene = bench.first_scene()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(HEAD, elem_id="head")
+    scene, labels = bench.first_scene(), Labels()
+    words = words_in(DEFAULT_LANGUAGE)
+    with gr.Blocks(title=words("page.title"), analytics_enabled=False, fill_width=True) as page:
+        header = page_header(elem_id="head")
         with gr.Row(elem_id="page"):
             with gr.Column(elem_id="choices"):
                 picture = gr.Image(
                     bench.preview(scene["image"]) if "image" in scene else None,
-                    label="Picture",
                     sources=["upload", "webcam", "clipboard"],
                     format="jpeg",
                     height=214,
                     buttons=[],
                     elem_id="picture",
-                    alt_text="The whole picture",
-                    placeholder="Drop a picture here or click to choose one. The last result stays until then.",
                 )
+                labels.add(picture, label="picture.label", alt_text="picture.alt", placeholder="picture.placeholder")
                 examples = example_row(bench.thumbnails())
-                model = gr.Dropdown(elem_id="model", label="Model", **_model_list(bench.entries(), scene.get("model")))
+                model = gr.Dropdown(elem_id="model", **_model_list(bench.entries(), scene.get("model"), words))
+                labels.add(model, label="model.label")
                 note = gr.Markdown(elem_id="model-note")
-                fetch = gr.Button("Download", visible=False, elem_id="fetch", variant="primary")
-            with gr.Column(elem_id="story"):
-                explorer = token_explorer(scene, analyse=bench.analyse, measure=bench.measure, elem_id="explorer")
-        parts = _Parts(picture, examples, model, note, fetch, explorer, gr.State(_shown_after(scene, {})))
-        _connect(page, parts, _Events(bench))
+                fetch = labels.add(gr.Button(visible=False, elem_id="fetch", variant="primary"), value="model.fetch")
+            with gr.Column(elem_id="story"), gr.Tabs(elem_id="tabs"):
+                with labels.add(gr.Tab(), label="tab.explore"):
+                    explorer = token_explorer(scene, analyse=bench.analyse, measure=bench.measure, elem_id="explorer")
+                for name, fill in TABS.items():
+                    with labels.add(gr.Tab(elem_id=f"tab-{name}"), label=f"tab.{name}"):
+                        fill(bench, labels)
+        language = gr.State(DEFAULT_LANGUAGE)
+        shown = gr.State(_shown_after(scene, {}))
+        parts = _Parts(header, picture, examples, model, note, fetch, explorer, shown, language)
+        labels.apply(words)
+        _connect(page, parts, labels, _Events(bench, labels))
         offer_api(bench)
     page.queue(default_concurrency_limit=4)
     return page
+
+
+def _head_scripts(shared: str) -> str:
+    """Give the scripts that run before any component: the texts of all languages, then what the components share."""
+    texts = json.dumps({language: words_in(language).texts for language in LANGUAGES}, ensure_ascii=False)
+    inert = texts.replace("</", "<\\/")  # a text cannot end the script
+    return f"<script>const dynamicvitTexts = {inert};</script><script>{shared}</script>"
 
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
     """The components that events read and write."""
 
+    header: gr.HTML
     picture: gr.Image
     examples: gr.HTML
     model: gr.Dropdown
@@ -81,9 +95,10 @@ class _Parts:
     fetch: gr.Button
     explorer: gr.HTML
     shown: gr.State
+    language: gr.State
 
 
-def _connect(page: gr.Blocks, parts: _Parts, events: _Events) -> None:
+def _connect(page: gr.Blocks, parts: _Parts, labels: Labels, events: _Events) -> None:
     scene = [parts.explorer, parts.shown]
     choice = [parts.model, parts.note, parts.fetch]
     # always_last: of several quick choices the last one counts; Gradio's default drops it while the first is under way.
@@ -106,28 +121,33 @@ def _connect(page: gr.Blocks, parts: _Parts, events: _Events) -> None:
     in_order = plumbing | {"trigger_mode": "multiple", "concurrency_limit": 1}
     parts.examples.choose(events.choose_example, parts.shown, [*scene, parts.picture], **in_order)
     # select, not input: that fires whenever the list loses the focus, too.
-    parts.model.select(events.choose_model, [parts.model, parts.shown], [*scene, *choice], **plumbing)
+    known = [parts.shown, parts.language]
+    parts.model.select(events.choose_model, [parts.model, *known], [*scene, *choice], **plumbing)
     parts.fetch.click(
         events.download,
-        [parts.model, parts.shown],
+        [parts.model, *known],
         [*scene, *choice],
         api_visibility="private",
         show_progress_on=parts.note,
     )
-    page.load(events.open_page, parts.shown, [*scene, *choice], **plumbing)
+    page.load(events.open_page, known, [*scene, *choice], **plumbing)
+    parts.header.language(
+        events.choose_language, parts.model, [parts.language, *choice, *labels.components], **plumbing
+    )
 
 
 class _Events:
     """What the events do: each asks the workbench and gives the new values of its outputs."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, labels: Labels) -> None:
         self._bench = bench
+        self._labels = labels
 
-    def open_page(self, shown: Shown) -> list[Any]:
+    def open_page(self, shown: Shown, language: str) -> list[Any]:
         """List the models that are here now; start, if nothing could be shown when the app was built."""
-        scene = None if shown else self._bench.first_scene()
+        scene = None if shown else self._bench.first_scene(language)
         values = _scene_values(scene, shown)
-        return [*values, *self._choice_values(values[1].get("model"))]
+        return [*values, *self._choice_values(values[1].get("model"), language)]
 
     def add_picture(self, upload: Payload | None, shown: Shown) -> list[Any]:
         """Show an uploaded picture, given as Gradio's description of the file."""
@@ -140,20 +160,32 @@ class _Events:
         whole = gr.skip() if "problem" in scene else self._bench.preview(scene["image"])
         return [*_scene_values(scene, shown), whole]
 
-    def choose_model(self, key: str, shown: Shown) -> list[Any]:
+    def choose_model(self, key: str, shown: Shown, language: str) -> list[Any]:
         """Show the same picture with another model, or offer to download that."""
         is_here = any(entry.key == key and entry.is_local for entry in self._bench.entries())
         scene = self._scene_with(key, shown) if is_here else self._bench.no_problem()
-        return [*_scene_values(scene, shown), *self._choice_values(key)]
+        return [*_scene_values(scene, shown), *self._choice_values(key, language)]
 
-    def download(self, key: str, shown: Shown, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+    def choose_language(self, key: str, event: gr.EventData) -> list[Any]:
+        """Put what Gradio shows itself into another language."""
+        language = str(event.language)
+        updates = self._labels.updates(words_in(language))
+        return [language, *self._choice_values(key, language), *updates]
+
+    def download(
+        self,
+        key: str,
+        shown: Shown,
+        language: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
         """Fetch a published model and show the picture with it."""
 
         def report(done: int, total: int | None) -> None:
-            progress((done // 10**6, total and total // 10**6), desc="Downloading", unit="MB")
+            progress((done // 10**6, total and total // 10**6), desc=words_in(language)("model.fetching"), unit="MB")
 
         scene = self._bench.fetch(key, report) or self._scene_with(key, shown)
-        return [*_scene_values(scene, shown), *self._choice_values(key)]
+        return [*_scene_values(scene, shown), *self._choice_values(key, language)]
 
     def _scene_with(self, key: str, shown: Shown) -> Payload:
         if "image" in shown:
@@ -166,12 +198,13 @@ class _Events:
             return None
         return gr.skip() if scene["is_shown_by_browsers"] else self._bench.preview(scene["image"])
 
-    def _choice_values(self, key: str | None) -> list[Any]:
+    def _choice_values(self, key: str | None, language: str) -> list[Any]:
+        words = words_in(language)
         entries = self._bench.entries()
         chosen = next((entry for entry in entries if entry.key == key), None)
-        note = " ".join(filter(None, [_model_note(chosen), self._bench.unusable_files()]))
+        note = " ".join(filter(None, [_model_note(chosen, words), self._bench.unusable_files()]))
         can_fetch = chosen is not None and not chosen.is_local
-        return [gr.Dropdown(**_model_list(entries, key)), note, gr.Button(visible=can_fetch)]
+        return [gr.Dropdown(**_model_list(entries, key, words)), note, gr.Button(visible=can_fetch)]
 
 
 def _scene_values(scene: Payload | None, shown: Shown) -> list[Any]:
@@ -183,17 +216,18 @@ def _shown_after(scene: Payload, shown: Shown) -> Shown:
     return {"image": scene["image"], "model": scene["model"]} if "image" in scene else shown
 
 
-def _model_list(entries: list[AvailableModel], key: str | None) -> dict[str, Any]:
-    choices = [(entry.title if entry.is_local else f"{entry.title} (to download)", entry.key) for entry in entries]
+def _model_list(entries: list[AvailableModel], key: str | None, words: Words) -> dict[str, Any]:
+    titles = [entry.title if entry.is_local else words("model.to_download", title=entry.title) for entry in entries]
+    choices = list(zip(titles, [entry.key for entry in entries], strict=True))
     return {"choices": choices, "value": key}
 
 
-def _model_note(entry: AvailableModel | None) -> str:
+def _model_note(entry: AvailableModel | None, words: Words) -> str:
     """Say where a model comes from and how good its authors found it."""
     if entry is None or entry.published is None:
         return ""
-    accuracy = f"{entry.published.top1_percent:.1f} % top-1 on ImageNet, as its authors report."
+    accuracy = words("model.accuracy", percent=f"{entry.published.top1_percent:.1f}")
     if entry.is_local:
         return accuracy
-    hosts = " or ".join(urlsplit(url).hostname or url for url in entry.published.urls)
-    return f"{accuracy} Not on this machine yet: Download fetches it from {hosts} ({entry.published.licence} licence)."
+    hosts = words.listed([urlsplit(url).hostname or url for url in entry.published.urls])
+    return " ".join([accuracy, words("model.absent", hosts=hosts, licence=entry.published.licence)])

@@ -67,7 +67,7 @@ class ModelThread:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture that a visitor opened, under an id that nobody can guess."""
+    """A picture that a visitor opened, under an id that nobody can guess; the title is empty for an upload."""
 
     key: str
     title: str

@@ -9,7 +9,10 @@ import pytest
 from dynamicvit.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.benchmark import PairTiming, Timing
 from dynamicvit.interface.wording import describe_analysis, describe_timing, ratio_note
+from dynamicvit.interface.words import words_in
 from dynamicvit.macs import MacReport
+
+ENGLISH = words_in("en")
 
 
 def result(label: str, probability: float, macs: int, predictors: int = 0) -> Classification:
@@ -23,7 +26,7 @@ def analysis(dense: Classification, pruned: Classification) -> Analysis:
 
 
 def described(dense: Classification, pruned: Classification) -> dict:
-    return describe_analysis(analysis(dense, pruned), "Cat", 12, (0.7,))
+    return describe_analysis(analysis(dense, pruned), "Cat", 12, (0.7,), ENGLISH)
 
 
 def timing(dense_ms: float, pruned_ms: float) -> PairTiming:
@@ -66,23 +69,23 @@ def test_predictors_that_cost_more_than_pruning_saves_give_a_negative_share() ->
 
 
 def test_faster_model_gets_no_excuse() -> None:
-    shown = describe_timing(timing(20.0, 15.0), 0.3)
+    shown = describe_timing(timing(20.0, 15.0), 0.3, ENGLISH)
     assert (shown["dense"], shown["pruned"], shown["is_slower"]) == ("20.0", "15.0", False)
     assert shown["note"] == "Median of 9 runs each, in turn, one picture at a time, on a test bench."
 
 
 @pytest.mark.parametrize(("saved", "reason"), [(0.3, "single picture"), (-0.02, "hardly anything is dropped")])
 def test_slower_model_is_said_to_be_slower_and_why(saved: float, reason: str) -> None:
-    shown = describe_timing(timing(15.0, 20.0), saved)
+    shown = describe_timing(timing(15.0, 20.0), saved, ENGLISH)
     assert shown["is_slower"]
     assert shown["note"].startswith("Pruning is slower here: 20.0 ms against 15.0 ms, because ")
     assert reason in shown["note"]
 
 
 def test_note_tells_trained_from_untrained_ratios() -> None:
-    assert ratio_note(0.7, (0.7,)) == "The model was trained for this ratio."
-    assert ratio_note(0.5, (0.7,)) == "Trained for 0.70, not for this ratio."
-    assert ratio_note(0.6, (0.3, 0.5, 0.7)) == "Trained for 0.30, 0.50 and 0.70, not for this ratio."
-    assert ratio_note(0.25, ((0.25, 0.9),)) == "The model was trained for this ratio."
-    assert ratio_note(0.95, (0.1, (0.25, 0.9))) == "Trained for 0.10 and 0.25 to 0.90, not for this ratio."
-    assert ratio_note(0.5, ()) == ""
+    assert ratio_note(0.7, (0.7,), ENGLISH) == "The model was trained for this ratio."
+    assert ratio_note(0.5, (0.7,), ENGLISH) == "Trained for 0.70, not for this ratio."
+    assert ratio_note(0.6, (0.3, 0.5, 0.7), ENGLISH) == "Trained for 0.30, 0.50 and 0.70, not for this ratio."
+    assert ratio_note(0.25, ((0.25, 0.9),), ENGLISH) == "The model was trained for this ratio."
+    assert ratio_note(0.95, (0.1, (0.25, 0.9)), ENGLISH) == "Trained for 0.10 and 0.25 to 0.90, not for this ratio."
+    assert ratio_note(0.5, (), ENGLISH) == ""

@@ -9,10 +9,18 @@ function exampleButton({ name, title, url }) {
   button.type = "button";
   button.title = title;
   picture.src = url;
-  picture.alt = `Example: ${title}`;
   button.append(picture);
   button.addEventListener("click", () => trigger("choose", { name }));
   return button;
 }
 
+function onLanguage() {
+  dynamicvit.translate(element);
+  for (const button of row.children) {
+    button.firstElementChild.alt = dynamicvit.say("examples.one", { title: button.title });
+  }
+}
+
 row.replaceChildren(...props.value.map(exampleButton));
+dynamicvit.on("language", onLanguage);
+onLanguage();

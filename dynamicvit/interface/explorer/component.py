@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from dynamicvit.interface.parts import read_parts
+from dynamicvit.interface.parts import read_parts, server_function
 
-Ask = Callable[[str, str, float], dict[str, Any]]
+Ask = Callable[[str, str, float, str], dict[str, Any]]
 
 
 def token_explorer(scene: dict[str, Any], *, analyse: Ask, measure: Ask, **options: Any) -> gr.HTML:
@@ -20,18 +20,7 @@ def token_explorer(scene: dict[str, Any], *, analyse: Ask, measure: Ask, **optio
 
     Args:
         scene: the one to open with.
-        analyse, measure: called with image key, model key and keep ratio, by several threads at a time.
+        analyse, measure: called with image key, model key, keep ratio and language, by several threads at a time.
     """
-    asked = [_server_function("analyse", analyse), _server_function("measure", measure)]
+    asked = [server_function("analyse", analyse), server_function("measure", measure)]
     return gr.HTML(scene, apply_default_css=False, server_functions=asked, **read_parts(__file__), **options)
-
-
-def _server_function(name: str, ask: Ask) -> Callable[[list[Any]], dict[str, Any]]:
-    """Give a function as Gradio's browser side calls it: by its name, with all arguments in one list."""
-
-    def called(arguments: list[Any]) -> dict[str, Any]:
-        image, model, ratio = arguments
-        return ask(str(image), str(model), ratio)
-
-    called.__name__ = name
-    return called

@@ -4,9 +4,8 @@
 
 const REST_MS = 300; // the slider has come to rest: time for what costs more than an answer
 const MAX_ANSWERS = 400;
-const PROBLEM_NO_ANSWER = "The app did not answer. Check that it is still running, then move the slider again.";
 
-const answers = new Map(); // (image, model, ratio) -> answer, oldest first
+const answers = new Map(); // (image, model, ratio, language) -> answer, oldest first
 const timings = new Map(); // the same key -> timing
 let scene = null; // the image and model that the visitor asked for
 let shown = { sequence: 0, key: null, answer: null, picture: null };
@@ -23,8 +22,7 @@ const slider = part("slider");
 // What is asked for -----------------------------------------------------------------------------------------------
 
 const wantedRatio = () => Number(slider.value).toFixed(2);
-const keyOf = (image, model, ratio) => `${image} ${model} ${ratio}`;
-const wantedKey = () => keyOf(scene.image, scene.model, wantedRatio());
+const wantedKey = () => `${scene.image} ${scene.model} ${dynamicvit.language} ${wantedRatio()}`;
 
 function remember(store, key, value) {
   store.delete(key);
@@ -39,7 +37,7 @@ function onScene(value) {
   scene = { ...value, pixels: loadPixels(value.picture) };
   if (value.answer) {
     slider.value = value.answer.ratio;
-    remember(answers, wantedKey(), value.answer);
+    if (value.answer.language === dynamicvit.language) remember(answers, wantedKey(), value.answer);
   }
   want();
 }
@@ -59,7 +57,7 @@ async function ask() {
   if (isAsking) return;
   isAsking = true;
   const [asked, key, number] = [scene, wantedKey(), sequence];
-  const answer = await call(() => server.analyse(asked.image, asked.model, Number(wantedRatio())));
+  const answer = await call(() => server.analyse(asked.image, asked.model, Number(wantedRatio()), dynamicvit.language));
   isAsking = false;
   if (!answer.problem) remember(answers, key, answer);
   if (asked === scene) {
@@ -72,20 +70,22 @@ async function ask() {
 /** Gives the server's answer, or the sentence that says why there is none. */
 async function call(send) {
   try {
-    return (await send()) ?? { problem: PROBLEM_NO_ANSWER };
+    return (await send()) ?? noAnswer();
   } catch {
-    return { problem: PROBLEM_NO_ANSWER };
+    return noAnswer();
   }
 }
+
+const noAnswer = () => ({ problem: dynamicvit.say("explore.no_answer") });
 
 async function measure() {
   const key = shown.key;
   if (isMeasuring || !key || timings.has(key)) return;
   isMeasuring = true;
   const { image, model, ratio } = shown.answer;
-  setText("time-note", "measuring…");
+  setText("time-note", dynamicvit.say("cost.measuring"));
   part("time-row").classList.add("is-stale");
-  const timing = await call(() => server.measure(image, model, Number(ratio)));
+  const timing = await call(() => server.measure(image, model, Number(ratio), dynamicvit.language));
   isMeasuring = false;
   if (!timing.problem) remember(timings, key, timing);
   if (shown.key === key) showTiming(timing);
@@ -124,6 +124,8 @@ async function show(answer, from, number, key) {
   setText("note", answer.note);
   setText("pruned-aside", answer.pruned_aside);
   root.dataset.shown = key;
+  const { image, model, title, ratio } = answer;
+  dynamicvit.publish({ image, model, title, settings: { keep_ratio: Number(ratio) } });
   waitForRest();
 }
 
@@ -256,8 +258,23 @@ function addLine(path, x0, y0, x1, y1) {
 
 // Events ----------------------------------------------------------------------------------------------------------
 
+function onLanguage() {
+  dynamicvit.translate(element);
+  setText("few", dynamicvit.say("explore.keep_few", { ratio: slider.min }));
+  setText("all", dynamicvit.say("explore.keep_all", { ratio: slider.max }));
+  want();
+}
+
+function onJump(settings) {
+  slider.value = settings.keep_ratio;
+  want();
+}
+
 slider.addEventListener("input", want);
+dynamicvit.on("language", onLanguage);
+dynamicvit.on("jump", onJump);
 new ResizeObserver(draw).observe(part("views"));
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] }); // dark mode
 watch("value", () => onScene(props.value));
+onLanguage();
 onScene(props.value);

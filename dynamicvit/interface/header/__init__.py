@@ -1,0 +1,1 @@
+"""The head of the page: title, one sentence, and the switch of languages."""
