@@ -13,8 +13,8 @@ from dynamicvit.images import DecodedImage, decode, prepare, read
 from dynamicvit.labels import class_names
 from dynamicvit.macs import MacCounter, MacReport
 from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
-from dynamicvit.tokens.schedule import KeepRatio
-from dynamicvit.tokens.selectors import TokenSelector, create_selector
+from dynamicvit.tokens.schedule import KeepMass, TokenBudget
+from dynamicvit.tokens.selectors import TokenMerger, TokenSelector, create_selector
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class AnalysisSettings:
     """What is asked of the pruned model; hashable, so that results can be looked up by it.
 
     Attributes:
-        keep_ratio: one base ratio in (0, 1], or one ratio for each stage.
+        keep_ratio: one base ratio in (0, 1], one ratio for each stage, or the adaptive mode's :class:`KeepMass`.
         selector: name of the token selector.
         seed: of the random selector; the others ignore it.
     """
 
-    keep_ratio: float | tuple[float, ...]
+    keep_ratio: float | tuple[float, ...] | KeepMass
     selector: str = "predictor"
     seed: int = 0
 
@@ -61,10 +61,12 @@ class StageView:
         number: 1 for the first stage.
         block: the block before which it dropped tokens, 0-based.
         live_count: tokens that reached the stage, the class token not counted.
-        kept_patches: original indices of the patches that stay, best score first.
+        kept_patches: original indices of the patches that stay, best score first; of a merged token one of its patches.
         keep_scores: for each of the N original patches its score in [0, 1], None where it was dropped before. For the
             model's own predictors the probability of keeping; for other selectors the scores stretched from the lowest
-            to the highest of the stage.
+            to the highest of the stage; for merging 1 / number of patches that share the patch's token.
+        groups: for each of the N original patches the position in ``kept_patches`` of the token that stands for it;
+            None unless tokens were merged.
     """
 
     number: int
@@ -72,6 +74,34 @@ class StageView:
     live_count: int
     kept_patches: tuple[int, ...]
     keep_scores: tuple[float | None, ...]
+    groups: tuple[int, ...] | None = None
+
+    @property
+    def ranks(self) -> tuple[int | None, ...]:
+        """For each of the N original patches its place by score among those that reached the stage, 1 for the best.
+
+        None where it was dropped before, and for all when tokens were merged, which ranks none. The kept patches have
+        the first places, also among equal scores.
+        """
+        ranks: list[int | None] = [None] * len(self.keep_scores)
+        if self.groups is None:
+            for place, (_, _, patch) in enumerate(sorted(self._scored()), 1):
+                ranks[patch] = place
+        return tuple(ranks)
+
+    @property
+    def cut_score(self) -> float | None:
+        """Score halfway between the last patch kept and the first dropped; None where nothing was dropped."""
+        scored = sorted(self._scored())
+        count = len(self.kept_patches)
+        if self.groups is not None or count == len(scored):
+            return None
+        return -(scored[count - 1][0] + scored[count][0]) / 2
+
+    def _scored(self) -> list[tuple[float, bool, int]]:
+        """Give (minus score, is dropped, patch) of the patches that reached the stage, which sorts the best first."""
+        kept = set(self.kept_patches)
+        return [(-s, patch not in kept, patch) for patch, s in enumerate(self.keep_scores) if s is not None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +141,7 @@ class Analysis:
 def analyze_image(
     model: DynamicVisionTransformer,
     image: str | Path | bytes | DecodedImage,
-    keep_ratio: float | tuple[float, ...] = 0.7,
+    keep_ratio: float | tuple[float, ...] | KeepMass = 0.7,
     selector: str = "predictor",
     seed: int = 0,
 ) -> Analysis:
@@ -177,8 +207,8 @@ def classify_dense(model: DynamicVisionTransformer, images: Tensor, *, top: int 
 def _counted_forward(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: KeepRatio | None = None,
-    selector: TokenSelector | None = None,
+    keep_ratio: TokenBudget | None = None,
+    selector: TokenSelector | TokenMerger | None = None,
 ) -> tuple[SparseOutput, MacReport]:
     if len(images) != 1:
         raise ImageError(f"Give one picture at a time; got {len(images)}.")
@@ -196,13 +226,17 @@ def _classification(output: SparseOutput, macs: MacReport, top: int) -> Classifi
 
 
 def _stage_view(number: int, stage: StageDecision, grid: tuple[int, int], is_probability: bool) -> StageView:
-    live = stage.live_patches[0].tolist()
+    live, kept = stage.live_patches[0].tolist(), tuple(stage.kept_patches[0].tolist())
+    if stage.groups is not None:
+        groups = stage.groups[0]
+        shares = (1.0 / groups.bincount()[groups].double()).tolist()
+        return StageView(number, stage.block, len(live), kept, tuple(shares), tuple(groups.tolist()))
     scores = stage.keep_scores[0].double()
     shown = scores.exp() if is_probability else _stretch(scores)
     keep_scores: list[float | None] = [None] * (grid[0] * grid[1])
     for patch, score in zip(live, shown.tolist(), strict=True):
         keep_scores[patch] = score
-    return StageView(number, stage.block, len(live), tuple(stage.kept_patches[0].tolist()), tuple(keep_scores))
+    return StageView(number, stage.block, len(live), kept, tuple(keep_scores))
 
 
 def _stretch(scores: Tensor) -> Tensor:

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import KeepRatio
-from dynamicvit.tokens.selectors import TokenSelector
+from dynamicvit.tokens.schedule import TokenBudget
+from dynamicvit.tokens.selectors import TokenMerger, TokenSelector
 
 MIN_ROUNDS = 3
+Execute = Callable[[Callable[[], Any]], Any]
+"""Calls a function somewhere, for example on the one thread that computes for everybody, and gives what it gives."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,12 @@ class PairTiming:
 def time_pair(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: KeepRatio,
-    selector: TokenSelector | None = None,
+    keep_ratio: TokenBudget,
+    selector: TokenSelector | TokenMerger | None = None,
     *,
     max_rounds: int = 15,
     budget_ms: float = 800.0,
-    execute: Callable[[Callable[[], tuple[float, ...]]], tuple[float, ...]] | None = None,
+    execute: Execute | None = None,
 ) -> PairTiming:
     """Time the model dense and pruned, in turn, after one warm-up of each.
 
@@ -69,11 +74,7 @@ def time_pair(
         model: in evaluation mode, with pruning stages.
         images: (B, 3, H, W), normalised, on the model's device.
         keep_ratio, selector: of the pruned model.
-        max_rounds: stop after so many rounds, at least 3.
-        budget_ms: start no further round once so much time has passed since the first, waiting included; 3 rounds are
-            always run.
-        execute: runs the warm-up and each round, for example on the one thread that computes for everybody: other work
-            then waits for one round at most. It must give back what the round gives. Run at once when not given.
+        max_rounds, budget_ms, execute: as in :func:`take_turns`.
 
     Raises:
         ImageError: the images have a shape that the model cannot take.
@@ -81,21 +82,54 @@ def time_pair(
     """
     run_dense = partial(_timed_forward, model, images, None, None)
     run_pruned = partial(_timed_forward, model, images, keep_ratio, selector)
-    execute = execute or _at_once
-    rounds: list[tuple[float, ...]] = []
-    execute(lambda: (run_dense(), run_pruned()))
+    rounds = take_turns(run_dense, run_pruned, max_rounds=max_rounds, budget_ms=budget_ms, execute=execute)
+    dense_ms, pruned_ms = map(list, zip(*rounds, strict=True))
+    speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
+    return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, device_name(images.device), len(images))
+
+
+def take_turns(
+    first: Callable[[], Result],
+    second: Callable[[], Result],
+    *,
+    max_rounds: int,
+    budget_ms: float,
+    execute: Execute | None = None,
+) -> list[tuple[Result, Result]]:
+    """Call two functions in turn, after one warm-up of each, and give what they gave in each round.
+
+    Args:
+        first, second: what is to be compared.
+        max_rounds: stop after so many rounds, at least 3.
+        budget_ms: start no further round once so much time has passed since the first, waiting included; 3 rounds are
+            always run.
+        execute: runs the warm-up and each round: other work then waits for one round at most. Run at once when not
+            given.
+    """
+    execute = execute or at_once
+    rounds: list[tuple[Result, Result]] = []
+    execute(lambda: (first(), second()))
     start = time.perf_counter()
     for finished in range(max(MIN_ROUNDS, max_rounds)):
         if finished >= MIN_ROUNDS and (time.perf_counter() - start) * 1e3 >= budget_ms:
             break
         # In changing order, so that neither always runs with what the other left in the caches.
         if finished % 2:
-            rounds.append(execute(lambda: (run_pruned(), run_dense()))[::-1])
+            rounds.append(execute(lambda: (second(), first()))[::-1])
         else:
-            rounds.append(execute(lambda: (run_dense(), run_pruned())))
-    dense_ms, pruned_ms = map(list, zip(*rounds, strict=True))
-    speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
-    return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, device_name(images.device), len(images))
+            rounds.append(execute(lambda: (first(), second())))
+    return rounds
+
+
+def at_once(run: Callable[[], Any]) -> Any:
+    """Call a function here and now: the way to execute when no other is given."""
+    return run()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU, whose work returns before it is done. Only its CPU side has been run by us: no GPU at hand."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def device_name(device: torch.device | str) -> str:
@@ -109,26 +143,19 @@ def device_name(device: torch.device | str) -> str:
     return str(device)
 
 
-def _at_once(run_round: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-    return run_round()
-
-
 @torch.inference_mode()
 def _timed_forward(
-    model: DynamicVisionTransformer, images: Tensor, keep_ratio: KeepRatio | None, selector: TokenSelector | None
+    model: DynamicVisionTransformer,
+    images: Tensor,
+    keep_ratio: TokenBudget | None,
+    selector: TokenSelector | TokenMerger | None,
 ) -> float:
     """Give the milliseconds of one forward pass."""
-    _synchronize(images.device)
+    synchronize(images.device)
     start = time.perf_counter()
     model.forward_stages(images, keep_ratio, selector)
-    _synchronize(images.device)
+    synchronize(images.device)
     return (time.perf_counter() - start) * 1e3
-
-
-def _synchronize(device: torch.device) -> None:
-    """Wait for a GPU, whose work returns before it is done. Only its CPU side has been run by us: no GPU at hand."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def _timing(times_ms: list[float]) -> Timing:

@@ -6,13 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dynamicvit.analysis import Analysis, AnalysisSettings, analyze, analyze_image, classify_dense
+from dynamicvit.analysis import Analysis, AnalysisSettings, StageView, analyze, analyze_image, classify_dense
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.images import decode, prepare
 from dynamicvit.macs import MacCounter
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.tokens.schedule import KeepMass
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
@@ -107,7 +108,7 @@ class TestStages:
             assert len(stage.keep_scores) == 64
             live = set(stage.kept_patches)
 
-    @pytest.mark.parametrize("selector", ["predictor", "random", "grid"])
+    @pytest.mark.parametrize("selector", ["predictor", "random", "grid", "class-attention"])
     def test_keep_the_best_scores_best_first(self, model, images, selector):
         for stage in analyze(model, images, AnalysisSettings(0.5, selector)).stages:
             kept = [stage.keep_scores[patch] for patch in stage.kept_patches]
@@ -134,6 +135,70 @@ class TestStages:
         stage = analyze(model, images, AnalysisSettings((1 / 64, 1 / 64, 1 / 64), "random")).stages[-1]
         assert stage.live_count == 1
         assert stage.keep_scores[stage.kept_patches[0]] == 1
+
+    @pytest.mark.parametrize("selector", ["predictor", "random", "class-attention"])
+    def test_rank_what_reached_them_kept_patches_first(self, model, images, selector):
+        for stage in analyze(model, images, AnalysisSettings(0.5, selector)).stages:
+            ranked = {patch: rank for patch, rank in enumerate(stage.ranks) if rank is not None}
+            assert sorted(ranked.values()) == list(range(1, stage.live_count + 1))
+            assert [ranked[patch] for patch in stage.kept_patches] == list(range(1, len(stage.kept_patches) + 1))
+            assert [rank is None for rank in stage.ranks] == [score is None for score in stage.keep_scores]
+            by_rank = [stage.keep_scores[patch] for patch in sorted(ranked, key=ranked.get)]
+            assert by_rank == sorted(by_rank, reverse=True)
+            assert min(by_rank[: len(stage.kept_patches)]) >= stage.cut_score >= by_rank[len(stage.kept_patches)]
+
+    def test_have_ranks_and_no_cut_where_nothing_is_dropped(self, model, images):
+        stage = analyze(model, images, AnalysisSettings(1.0)).stages[0]
+        assert stage.cut_score is None
+        assert sorted(stage.ranks) == list(range(1, 65))
+        assert stage.keep_scores[stage.ranks.index(1)] == max(stage.keep_scores)
+
+    def test_cut_halfway_between_the_last_kept_and_the_first_dropped(self):
+        stage = StageView(2, 3, 4, (4, 0), (0.75, None, 0.25, 0.125, 0.75))
+        assert stage.ranks == (1, None, 3, 4, 2)
+        assert stage.cut_score == 0.5
+
+    def test_kept_patches_rank_before_dropped_ones_of_the_same_score(self):
+        assert StageView(1, 3, 3, (2,), (0.5, 0.5, 0.5)).ranks == (2, 3, 1)
+
+    def test_take_a_ratio_each(self, model, images):
+        stages = analyze(model, images, AnalysisSettings((0.9, 0.9, 0.25))).stages
+        assert [len(stage.kept_patches) for stage in stages] == [57, 57, 16]
+
+
+class TestMerging:
+    def test_says_which_patches_share_a_token(self, model, images):
+        stages = analyze(model, images, AnalysisSettings(0.5, "merging")).stages
+        assert [len(stage.kept_patches) for stage in stages] == [32, 16, 8]
+        for stage in stages:
+            assert len(stage.groups) == 64
+            assert [stage.groups[patch] for patch in stage.kept_patches] == list(range(len(stage.kept_patches)))
+            sizes = [stage.groups.count(group) for group in stage.groups]
+            assert stage.keep_scores == pytest.approx([1 / size for size in sizes])
+
+    def test_ranks_nothing_and_cuts_nowhere(self, model, images):
+        stage = analyze(model, images, AnalysisSettings(0.5, "merging")).stages[0]
+        assert set(stage.ranks) == {None}
+        assert stage.cut_score is None
+
+    def test_others_have_no_groups(self, result):
+        assert all(stage.groups is None for stage in result.stages)
+
+
+class TestAdaptiveMode:
+    def test_shows_how_many_each_stage_kept(self, model, images):
+        few, many = (analyze(model, images, AnalysisSettings(KeepMass(share))) for share in (0.3, 0.8))
+        assert few.settings.keep_ratio == KeepMass(0.3)
+        for less, more in zip(few.stages, many.stages, strict=True):
+            assert 1 <= len(less.kept_patches) < len(more.kept_patches) < 64
+        assert few.pruned.macs.total < many.pruned.macs.total
+
+    def test_settings_can_be_looked_up(self):
+        assert {AnalysisSettings(KeepMass(0.5)): 1}[AnalysisSettings(KeepMass(0.5))] == 1
+
+    def test_is_refused_to_other_selectors(self, model, images):
+        with pytest.raises(SettingError, match="give a keep ratio"):
+            analyze(model, images, AnalysisSettings(KeepMass(0.5), "random"))
 
 
 class TestSettings:

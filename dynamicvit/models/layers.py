@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
@@ -34,6 +37,32 @@ def masked_softmax(scores: Tensor, policy: Tensor, eps: float = POLICY_EPS) -> T
     return weights.to(scores.dtype)
 
 
+@dataclass(frozen=True)
+class AttentionRecord:
+    """What one block's attention was computed from, class token first.
+
+    Fused attention never forms the weights; from this the few that somebody asks for are computed apart.
+
+    Attributes:
+        query, key: (B, H, T, d).
+    """
+
+    query: Tensor
+    key: Tensor
+
+    def class_weights(self) -> Tensor:
+        """(B, T - 1) weights of the class token's attention to the patch tokens, mean over heads."""
+        scores = self.query[:, :, :1] @ self.key.transpose(-2, -1) * self.query.shape[-1] ** -0.5
+        return scores.softmax(dim=-1)[:, :, 0, 1:].mean(dim=1)
+
+    def patch_keys(self) -> Tensor:
+        """(B, T - 1, d) keys of the patch tokens, mean over heads."""
+        return self.key[:, :, 1:].mean(dim=1)
+
+
+Observer = Callable[[AttentionRecord], None]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over (B, T, C)."""
 
@@ -44,15 +73,34 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, policy: Tensor | None = None) -> Tensor:
-        """Attend; with a ``policy`` (B, T) dropped tokens are masked as keys, without one all tokens are live."""
-        batch, length, dim = x.shape
-        query, key, value = self.qkv(x).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+    def forward(
+        self,
+        x: Tensor,
+        policy: Tensor | None = None,
+        *,
+        key_bias: Tensor | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Attend; with a ``policy`` (B, T) dropped tokens are masked as keys, without one all tokens are live.
+
+        Args:
+            key_bias: (B, T), added to the scaled dot products with each key; of no effect beside a policy.
+            observe: is given the queries and keys.
+        """
+        query, key, value = self.project(x)
+        if observe is not None:
+            observe(AttentionRecord(query, key))
         if policy is None:
-            mixed = F.scaled_dot_product_attention(query, key, value)
+            bias = None if key_bias is None else key_bias[:, None, None, :]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:
             mixed = masked_softmax(query @ key.transpose(-2, -1) * self.scale, policy) @ value
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give queries, keys and values, each (B, H, T, d)."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value
 
 
 class Block(nn.Module):
@@ -77,7 +125,20 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.residual_divisor = residual_divisor
 
-    def forward(self, x: Tensor, policy: Tensor | None = None) -> Tensor:
-        """Mix and transform the tokens; ``policy`` as in :class:`Attention`."""
-        x = x + self.drop_path(self.attn(self.norm1(x), policy)) / self.residual_divisor
+    def forward(
+        self,
+        x: Tensor,
+        policy: Tensor | None = None,
+        *,
+        key_bias: Tensor | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Mix and transform the tokens; arguments as in :class:`Attention`."""
+        mixed = self.attn(self.norm1(x), policy, key_bias=key_bias, observe=observe)
+        x = x + self.drop_path(mixed) / self.residual_divisor
         return x + self.drop_path(self.mlp(self.norm2(x))) / self.residual_divisor
+
+    def look_ahead(self, x: Tensor) -> AttentionRecord:
+        """Give what this block's attention would be computed from."""
+        query, key, _ = self.attn.project(self.norm1(x))
+        return AttentionRecord(query, key)

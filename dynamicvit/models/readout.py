@@ -19,11 +19,17 @@ class TokenReadout(nn.Module):
         self.features = nn.Linear(dim, width)
         self.classifier = nn.Linear(width, num_classes)
 
-    def forward(self, patches: Tensor, keep_mask: Tensor | None = None) -> Tensor:
-        """Read (B, n, C) patch tokens, of which ``keep_mask`` (B, n) takes part, into (B, classes) logits."""
+    def forward(self, patches: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Read (B, n, C) patch tokens into (B, classes) logits.
+
+        Args:
+            patches: after the last norm.
+            counts: (B, n), how many times each token counts: a keep mask, or the number of patches that a merged token
+                stands for; 1 for all when not given.
+        """
         weights = self.importance(patches).squeeze(-1).float().softmax(dim=-1)
-        if keep_mask is not None:
-            weights = weights * keep_mask
+        if counts is not None:
+            weights = weights * counts
             weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
         pooled = weights.to(patches.dtype).unsqueeze(1) @ F.relu6(self.features(patches))
         return self.classifier(pooled.squeeze(1))

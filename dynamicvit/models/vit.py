@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from timm.layers import resample_abs_pos_embed, trunc_normal_
@@ -12,12 +14,13 @@ from torch import Tensor, nn
 from dynamicvit.errors import ImageError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.embeddings import create_embedding
-from dynamicvit.models.layers import Block
+from dynamicvit.models.layers import AttentionRecord, Block
 from dynamicvit.models.predictor import TokenPredictor
 from dynamicvit.models.readout import TokenReadout
-from dynamicvit.tokens.schedule import KeepRatio, stage_ratios, tokens_kept
-from dynamicvit.tokens.selection import gather_tokens, hold_share, sample_keep_mask, select_top
-from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenSelector
+from dynamicvit.tokens.reduction import LiveTokens, reduce_tokens
+from dynamicvit.tokens.schedule import KeepMass, TokenBudget, stage_budgets
+from dynamicvit.tokens.selection import hold_share, sample_keep_mask
+from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenMerger, TokenSelector
 
 AUX_WEIGHT = 0.5
 
@@ -29,14 +32,19 @@ class StageDecision:
     Attributes:
         block: the block before which tokens were dropped, 0-based.
         live_patches: (B, n) int64, original patch index of each token that reached the stage, in sequence order.
-        keep_scores: (B, n) score of each of them; for the model's own predictors the log-probability of keeping.
-        kept_patches: (B, K) int64, original patch indices of the tokens that stay, best score first.
+        keep_scores: (B, n) score of each of them; for the model's own predictors the log-probability of keeping, for
+            merging the share that each has in the token that it goes into.
+        kept_patches: (B, K) int64, original patch indices of the tokens that stay, best score first; of a merged token
+            one of its patches.
+        groups: (B, N) int64, for each original patch the position in ``kept_patches`` of the token that stands for it;
+            None unless tokens were merged.
     """
 
     block: int
     live_patches: Tensor
     keep_scores: Tensor
     kept_patches: Tensor
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,13 @@ class TrainingOutput:
         logits: (B, classes) without the auxiliary head's share, as the losses take them.
         token_outputs: (B, N, C) final-norm patch tokens, or with an auxiliary head its (B, N, classes) logits.
         decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
+        keep_scores: for each stage (B, N) log-odds of keeping, as its predictor gives them, with gradient.
     """
 
     logits: Tensor
     token_outputs: Tensor
     decisions: tuple[Tensor, ...]
+    keep_scores: tuple[Tensor, ...]
 
 
 class DynamicVisionTransformer(nn.Module):
@@ -110,7 +120,10 @@ class DynamicVisionTransformer(nn.Module):
         self._initialise()
 
     def forward(
-        self, images: Tensor, keep_ratio: KeepRatio | None = None, selector: TokenSelector | None = None
+        self,
+        images: Tensor,
+        keep_ratio: TokenBudget | None = None,
+        selector: TokenSelector | TokenMerger | None = None,
     ) -> Tensor:
         """Classify images; arguments as in :meth:`forward_stages`.
 
@@ -120,40 +133,39 @@ class DynamicVisionTransformer(nn.Module):
         return self.forward_stages(images, keep_ratio, selector).logits
 
     def forward_stages(
-        self, images: Tensor, keep_ratio: KeepRatio | None = None, selector: TokenSelector | None = None
+        self,
+        images: Tensor,
+        keep_ratio: TokenBudget | None = None,
+        selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
         """Classify images and record which tokens every stage kept; dropped tokens are not computed on.
 
         Args:
             images: (B, 3, H, W), normalised; H and W are multiples of the patch size.
-            keep_ratio: base ratio in (0, 1] or one ratio for each stage; None runs the model dense, without its
-                predictors.
-            selector: what scores the tokens; the model's own predictors when not given.
+            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`KeepMass` that lets each stage
+                decide by its scores; None runs the model dense, without its predictors.
+            selector: what scores the tokens, or merges them instead; the model's own predictors when not given.
 
         Raises:
             ImageError: the images have a shape that the model cannot take.
-            SettingError: the keep ratio is not valid, or the model has no pruning stages.
+            SettingError: the keep ratio is not valid or does not go with the selector or the number of images, or the
+                model has no pruning stages.
         """
         tokens, grid = self.embed(images)
-        num_patches = grid[0] * grid[1]
-        live = torch.arange(num_patches, device=tokens.device).expand(tokens.shape[0], num_patches)
-        counts = self._tokens_kept(keep_ratio, num_patches)
+        budgets = self._budgets(keep_ratio, grid[0] * grid[1])
         selector = selector or PredictorSelector()
+        live = LiveTokens.all_of(tokens)
         stages: list[StageDecision] = []
+        attention: deque[AttentionRecord] = deque(maxlen=1)
         for index, block in enumerate(self.blocks):
-            if index in counts:
-                predictor = self.score_predictor[len(stages)]
-                context = SelectionContext(len(stages), tokens[:, 1:], live, grid, predictor)
-                scores = selector(context)
-                kept = select_top(scores, counts[index])
-                if kept.shape[1] < live.shape[1]:
-                    tokens = gather_tokens(tokens, kept)
-                kept_patches = live.gather(1, kept)
-                stages.append(StageDecision(index, live, scores, kept_patches))
-                live = kept_patches
-            tokens = block(tokens)
-        tokens = self.norm(tokens)
-        return SparseOutput(self.read_out(tokens), tuple(stages), grid, tokens)
+            if index in budgets:
+                context = self._context(len(stages), live, grid, attention[0] if attention else None)
+                arrived, (live, scores) = live, reduce_tokens(live, context, selector, budgets[index])
+                stages.append(StageDecision(index, arrived.patches, scores, live.patches, live.groups))
+            observe = attention.append if index + 1 in budgets else None
+            live = replace(live, tokens=block(live.tokens, key_bias=live.key_bias, observe=observe))
+        tokens = self.norm(live.tokens)
+        return SparseOutput(self.read_out(tokens, live.sizes), tuple(stages), grid, tokens)
 
     def forward_training(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
         """Run all tokens through all blocks, with Gumbel-softmax decisions that mask attention.
@@ -180,10 +192,12 @@ class DynamicVisionTransformer(nn.Module):
         keep_mask = tokens.new_ones(batch, num_patches)
         policy = tokens.new_ones(batch, num_patches + 1)
         decisions: list[Tensor] = []
+        keep_scores: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
                 stage = len(decisions)
                 log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
+                keep_scores.append(log_probs[..., 0] - log_probs[..., 1])
                 if shares is not None:
                     log_probs = hold_share(log_probs, keep_mask, shares[stage])
                 keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])
@@ -196,7 +210,7 @@ class DynamicVisionTransformer(nn.Module):
         if self.token_readout is not None:
             logits = logits + self.token_readout(patches, keep_mask)
         token_outputs = patches if self.aux_head is None else self.aux_head(patches)
-        return TrainingOutput(logits, token_outputs, tuple(decisions))
+        return TrainingOutput(logits, token_outputs, tuple(decisions), tuple(keep_scores))
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Turn (B, 3, H, W) images into (B, 1 + N, C) tokens with positions, and give the grid's rows and columns."""
@@ -221,12 +235,31 @@ class DynamicVisionTransformer(nn.Module):
             return self.pos_embed
         return resample_abs_pos_embed(self.pos_embed, [rows, columns], [side, side], num_prefix_tokens=1)
 
-    def _tokens_kept(self, keep_ratio: KeepRatio | None, num_patches: int) -> dict[int, int]:
-        """Give the number of tokens to keep before each pruning block; empty when the model is to run dense."""
+    def _budgets(self, keep_ratio: TokenBudget | None, num_patches: int) -> dict[int, int | KeepMass]:
+        """Give what each pruning block keeps; empty when the model is to run dense."""
         if keep_ratio is None:
             return {}
-        ratios = stage_ratios(keep_ratio, self.config.num_stages)
-        return dict(zip(self.config.prune_locations, tokens_kept(num_patches, ratios), strict=True))
+        budgets = stage_budgets(keep_ratio, self.config.num_stages, num_patches)
+        return dict(zip(self.config.prune_locations, budgets, strict=True))
+
+    def _context(
+        self, stage: int, live: LiveTokens, grid: tuple[int, int], attention: AttentionRecord | None
+    ) -> SelectionContext:
+        """Give what a selector may look at; ``attention`` is that of the block before, None before the first block."""
+
+        def record() -> AttentionRecord:
+            return attention or cast(Block, self.blocks[0]).look_ahead(live.tokens)
+
+        return SelectionContext(
+            stage=stage,
+            tokens=live.tokens[:, 1:],
+            live_patches=live.patches,
+            grid=grid,
+            predict=self.score_predictor[stage],
+            class_attention=lambda: record().class_weights(),
+            keys=lambda: record().patch_keys(),
+            sizes=live.patch_sizes,
+        )
 
     def run_blocks(self, tokens: Tensor) -> Tensor:
         """Run (B, T, C) embedded tokens dense through all blocks and the final norm."""
@@ -234,11 +267,16 @@ class DynamicVisionTransformer(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
-    def read_out(self, tokens: Tensor) -> Tensor:
-        """Turn final-norm tokens, class token first, into (B, classes) logits."""
+    def read_out(self, tokens: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Turn final-norm tokens, class token first, into (B, classes) logits.
+
+        Args:
+            tokens: (B, 1 + n, C).
+            sizes: (B, n), number of patches that each merged token stands for; 1 for all when not given.
+        """
         logits = self.head(tokens[:, 0])
         if self.token_readout is not None:
-            logits = logits + self.token_readout(tokens[:, 1:])
+            logits = logits + self.token_readout(tokens[:, 1:], sizes)
         if self.aux_head is not None:
             logits = logits + AUX_WEIGHT * self.aux_head(tokens[:, 1:]).amax(dim=1)
         return logits

@@ -1,4 +1,4 @@
-"""What gives tokens their keep scores: the model's own predictors, or something to compare them with."""
+"""How a stage chooses: the scores of the model's own predictors, or something to compare them with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dynamicvit.errors import SettingError
+from dynamicvit.tokens.merging import Merge, merge_similar
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class SelectionContext:
         live_patches: (B, n) original patch index of each live token.
         grid: rows and columns of the original patch grid.
         predict: the stage's own predictor, (B, n, C) -> (B, n, 2) log-probabilities, channel 0 "keep".
+        class_attention: gives (B, n) weights, mean over heads, of the class token's attention to the live patch tokens
+            in the block just before the stage. Before the first block nothing has attended yet: a stage there looks at
+            the attention that this block would pay to all tokens.
+        keys: gives (B, n, d) keys of the live patch tokens in the same block, mean over heads.
+        sizes: (B, n) number of patches that each live token stands for; 1 unless tokens are merged.
     """
 
     stage: int
@@ -30,6 +36,9 @@ class SelectionContext:
     live_patches: Tensor
     grid: tuple[int, int]
     predict: Callable[[Tensor], Tensor]
+    class_attention: Callable[[], Tensor]
+    keys: Callable[[], Tensor]
+    sizes: Tensor
 
 
 class TokenSelector(Protocol):
@@ -73,15 +82,41 @@ class GridSelector:
         return -order[context.live_patches].to(context.tokens.dtype)
 
 
-SELECTORS: dict[str, type[PredictorSelector] | type[RandomSelector] | type[GridSelector]] = {
+@dataclass(frozen=True)
+class ClassAttentionSelector:
+    """How much the class token attends to each patch; it needs no training.
+
+    Source: Liang et al. 2022, "Not All Patches are What You Need" (EViT, arXiv 2202.07800), section 3.
+    """
+
+    def __call__(self, context: SelectionContext) -> Tensor:
+        return context.class_attention()
+
+
+@dataclass(frozen=True)
+class TokenMerger:
+    """Merges the tokens with the most similar keys where selectors drop some, down to the same number.
+
+    Source: Bolya et al. 2023, "Token Merging" (ToMe, arXiv 2210.09461), section 3. There some tokens are merged inside
+    every block; here between the same blocks at which DynamicViT drops, so that both can be compared.
+    """
+
+    def merge(self, context: SelectionContext, count: int) -> Merge:
+        """Say which live tokens go together so that ``count`` are left."""
+        return merge_similar(context.keys(), context.sizes, count)
+
+
+SELECTORS: dict[str, Callable[[], TokenSelector | TokenMerger]] = {
     "predictor": PredictorSelector,
     "random": RandomSelector,
     "grid": GridSelector,
+    "class-attention": ClassAttentionSelector,
+    "merging": TokenMerger,
 }
 
 
-def create_selector(name: str, *, seed: int = 0) -> TokenSelector:
-    """Give the selector of that name; ``seed`` matters to ``"random"`` alone.
+def create_selector(name: str, *, seed: int = 0) -> TokenSelector | TokenMerger:
+    """Give the selector of that name, or what merges tokens instead; ``seed`` matters to ``"random"`` alone.
 
     Raises:
         SettingError: no selector has that name.

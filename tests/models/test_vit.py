@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.tokens.selectors import GridSelector, RandomSelector
+from dynamicvit.tokens.schedule import KeepMass
+from dynamicvit.tokens.selectors import ClassAttentionSelector, GridSelector, RandomSelector, TokenMerger
 
 TINY = ModelConfig(
     image_size=32, patch_size=8, embed_dim=24, depth=6, num_heads=3, num_classes=7, prune_locations=(1, 3, 5)
@@ -124,6 +125,99 @@ def test_an_all_dropped_mask_gives_finite_outputs_and_gradients():
     output.logits.sum().backward()
     assert torch.isfinite(output.logits).all()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def explicit_class_attention(block, x):
+    """The class token's row of softmax attention, formed whole, and averaged over heads."""
+    query, key, _ = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+    weights = []
+    for q, k in zip(query.chunk(3, dim=-1), key.chunk(3, dim=-1), strict=True):
+        weights.append((q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1))
+    return torch.stack(weights).mean(0)[:, 0, 1:]
+
+
+@pytest.mark.parametrize("variant", ["deit", "lvvit"])
+def test_class_attention_is_that_of_the_block_before_the_stage(variant):
+    model, images = tiny_model(variant), pictures()
+    inputs = []
+    handles = [block.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for block in model.blocks]
+    with torch.no_grad():
+        output = model.forward_stages(images, 0.6, ClassAttentionSelector())
+        for stage in output.stages:
+            before = explicit_class_attention(model.blocks[stage.block - 1], inputs[stage.block - 1])
+            torch.testing.assert_close(stage.keep_scores, before)
+    for handle in handles:
+        handle.remove()
+
+
+def test_before_the_first_block_class_attention_is_what_that_block_would_pay():
+    torch.manual_seed(0)
+    model, images = create_model(TINY, prune_locations=(0,)), pictures()
+    with torch.no_grad():
+        stage = model.forward_stages(images, 0.5, ClassAttentionSelector()).stages[0]
+        expected = explicit_class_attention(model.blocks[0], model.embed(images)[0])
+    torch.testing.assert_close(stage.keep_scores, expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_merging_down_to_everything_equals_the_dense_model_exactly(variant):
+    model, images = tiny_model(variant), pictures()
+    with torch.no_grad():
+        output = model.forward_stages(images, 1.0, TokenMerger())
+        assert torch.equal(output.logits, model(images))
+    assert output.stages[-1].groups.tolist() == [list(range(16))] * 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(ratio=st.floats(0.01, 1.0), first=st.sampled_from([0, 1]))
+def test_merged_tokens_stand_for_all_patches_between_them(ratio, first):
+    model = tiny_model() if first else create_model(TINY, prune_locations=(0, 2, 4))
+    with torch.no_grad():
+        output = model.forward_stages(pictures(), ratio, TokenMerger())
+    before = torch.arange(16).expand(2, 16)
+    for number, stage in enumerate(output.stages):
+        count = max(1, int(16 * ratio ** (number + 1)))
+        assert stage.kept_patches.shape == (2, count)
+        assert torch.equal(stage.groups.gather(1, stage.kept_patches), torch.arange(count).expand(2, count))
+        for image in range(2):
+            assert stage.groups[image].unique().numel() == count
+            # what went together stays together
+            pairs = set(zip(before[image].tolist(), stage.groups[image].tolist(), strict=True))
+            assert len(pairs) == before[image].unique().numel()
+        before = stage.groups
+
+
+@pytest.mark.parametrize("variant", ["deit", "token readout"])
+def test_merging_patches_that_are_all_the_same_changes_nothing(variant):
+    """Proportional attention and the weighted read-out count a merged token as its parts."""
+    model = tiny_model(variant).double()
+    with torch.no_grad():
+        model.pos_embed[:, 1:] = model.pos_embed[:, 1:2]
+        images = pictures().double()[..., :1, :1].expand(2, 3, 32, 32)
+        torch.testing.assert_close(model(images, 0.5, TokenMerger()), model(images))
+        assert not torch.allclose(model(images, 0.5, GridSelector()), model(images))
+
+
+def test_the_adaptive_mode_keeps_what_the_picture_needs():
+    model = tiny_model()
+    counts = {}
+    with torch.no_grad():
+        for predictor in model.score_predictor:
+            predictor.out_conv[-2].weight.mul_(30)  # scores that differ as those of a trained predictor do
+        for share in (0.2, 0.6, 1.0):
+            for seed in range(4):
+                stages = model.forward_stages(pictures(1, 64, 64, seed), KeepMass(share)).stages
+                counts[share, seed] = [stage.kept_patches.shape[1] for stage in stages]
+                assert counts[share, seed] == sorted(counts[share, seed], reverse=True)
+        assert torch.equal(model(pictures(1), KeepMass(1.0)), model(pictures(1)))
+    assert all(counts[0.2, seed][0] < counts[0.6, seed][0] < 64 for seed in range(4))
+    assert all(counts[1.0, seed] == [64, 64, 64] for seed in range(4))
+    assert len({counts[0.6, seed][0] for seed in range(4)}) > 1
+
+
+def test_the_adaptive_mode_is_for_one_picture_at_a_time():
+    with pytest.raises(SettingError, match="one at a time, not 2"):
+        tiny_model()(pictures(2), KeepMass(0.5))
 
 
 def test_position_embedding_follows_the_image_size():

@@ -1,16 +1,27 @@
 """Selectors score the live tokens, alike for alike arguments."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dynamicvit.errors import SettingError
-from dynamicvit.tokens.selectors import GridSelector, RandomSelector, SelectionContext, create_selector
+from dynamicvit.tokens.selectors import SELECTORS, GridSelector, RandomSelector, SelectionContext, create_selector
 
 
 def context(live, grid=(4, 4), stage=0):
     live_patches = torch.tensor(live)
     tokens = torch.zeros(*live_patches.shape, 8)
-    return SelectionContext(stage, tokens, live_patches, grid, lambda x: x[..., :2])
+    return SelectionContext(
+        stage,
+        tokens,
+        live_patches,
+        grid,
+        predict=lambda x: x[..., :2],
+        class_attention=lambda: pytest.fail("nobody asked for attention"),
+        keys=lambda: pytest.fail("nobody asked for keys"),
+        sizes=torch.ones(live_patches.shape),
+    )
 
 
 def test_random_scores_repeat_for_a_seed_and_differ_between_seeds_stages_and_images():
@@ -39,6 +50,24 @@ def test_the_grid_selector_spreads_its_choice_over_the_picture(count):
 def test_every_patch_has_its_own_place_in_the_grid_order():
     scores = GridSelector()(context([list(range(16))]))
     assert scores.unique().numel() == 16
+
+
+def test_the_class_attention_selector_scores_by_it_alone():
+    weights = torch.rand(1, 16)
+    selector = create_selector("class-attention")
+    assert torch.equal(selector(replace(context([list(range(16))]), class_attention=lambda: weights)), weights)
+
+
+def test_the_merger_says_where_every_token_goes():
+    keys = torch.randn(1, 16, 4, generator=torch.Generator().manual_seed(0))
+    merge = create_selector("merging").merge(replace(context([list(range(16))]), keys=lambda: keys), 5)
+    assert merge.survivors.shape == (1, 5)
+    assert sorted(merge.groups[0].unique().tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_selectors_of_one_name_are_alike(name):
+    assert create_selector(name, seed=3) == create_selector(name, seed=3)
 
 
 def test_an_unknown_selector_lists_the_known_ones():
