@@ -1,58 +1,189 @@
-"""Print the accuracy of a checkpoint on labelled photos: ``python -m dynamicvit.evaluate --help``."""
+"""Measure a checkpoint on photos, dense and pruned: accuracy, agreement, GMACs, speed and object coverage."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
+from typing import TypeVar
 
+import torch
+from tqdm import tqdm
+
+from dynamicvit import __version__
+from dynamicvit.batches import Share, UnreadablePhoto
+from dynamicvit.benchmark import device_name
 from dynamicvit.checkpoints.loading import load_model
-from dynamicvit.errors import DynamicViTError
-from dynamicvit.evaluation import Evaluation, EvaluationSetting, evaluate
-from dynamicvit.photos import read_labels, read_tar
+from dynamicvit.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
+from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.evaluation import DENSE, Evaluation, EvaluationSetting, evaluate
+from dynamicvit.evaluation_report import Report, Run, as_markdown, as_record
+from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.photos import Photo, read_labels, read_photos
+from dynamicvit.processes import Processes, join_processes
 from dynamicvit.tokens.selectors import SELECTORS
 
+Result = TypeVar("Result", Evaluation, Coverage)
+SEEDED = "random"
 
-def parse_arguments() -> argparse.Namespace:
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True, help="tar file of photos")
-    parser.add_argument("--labels", type=Path, help="CSV with the columns file and label; else KEY.cls in the tar")
-    parser.add_argument("--keep-ratio", type=float, nargs="+", default=[0.7], help="base keep ratios beside dense")
+    parser = argparse.ArgumentParser(prog="python -m dynamicvit.evaluate", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="weight file")
+    parser.add_argument(
+        "--photos", type=Path, nargs="+", required=True, help="tar files, folders, or CSV files with file and label"
+    )
+    parser.add_argument("--labels", type=Path, help="CSV with the columns file and label; goes before other labels")
+    parser.add_argument("--boxes", type=Path, help="JSON with object boxes of photos: measures object coverage too")
+    parser.add_argument("--keep-ratio", type=float, nargs="+", help="base keep ratios beside dense (default: 0.7)")
     parser.add_argument("--selector", nargs="+", default=["predictor"], choices=list(SELECTORS))
-    parser.add_argument("--seed", type=int, default=0, help="of the random selector")
-    return parser.parse_args()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the random selector; gives the mean")
+    parser.add_argument(
+        "--batch", type=partial(_at_least, 1), default=25, help="photos that the model sees at once (default: 25)"
+    )
+    parser.add_argument(
+        "--workers", type=partial(_at_least, 0), default=0, help="processes that read ahead; they disturb CPU timing"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results and what made them")
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    """Evaluate dense and at each keep ratio with each selector, and print a table."""
-    options = parse_arguments()
-    settings = [EvaluationSetting(None)] + [
-        EvaluationSetting(ratio, selector, options.seed)
-        for ratio in options.keep_ratio
-        for selector in options.selector
-    ]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluate dense and at each keep ratio with each selector; print tables and write JSON."""
+    options = parse_arguments(arguments)
     try:
-        photos = read_tar(options.photos, read_labels(options.labels) if options.labels else None)
-        results = evaluate(load_model(options.checkpoint), photos, settings)
+        processes = join_processes()
+        run(options, processes)
+        processes.leave()
     except DynamicViTError as error:
         sys.exit(str(error))
-    print(table(results))
 
 
-def table(results: list[Evaluation]) -> str:
-    """Lay the results out as a Markdown table."""
-    rows = ["| keep ratio | selector | top-1 % | top-5 % | GMACs | photos |", "| --- | --- | --- | --- | --- | --- |"]
-    for result in results:
-        setting = result.setting
-        name = "dense" if setting.keep_ratio is None else f"{setting.keep_ratio:g}"
-        selector = "-" if setting.keep_ratio is None else setting.selector
-        rows.append(
-            f"| {name} | {selector} | {100 * result.top1:.1f} | {100 * result.top5:.1f} "
-            f"| {result.gmacs:.3f} | {result.photos} |"
-        )
-    return "\n".join(rows)
+def run(options: argparse.Namespace, processes: Processes) -> None:
+    """Do one process's share of what the command line asks for; the first process reports."""
+    if options.json and not options.json.parent.is_dir():
+        raise SettingError(f"There is no folder {options.json.parent} for {options.json.name}; make it first.")
+    photos = find_photos(options.photos, options.labels)
+    boxes = read_boxes(options.boxes) if options.boxes else {}
+    if options.boxes and not any(photo.name in boxes for photo in photos):
+        raise ImageError(f"None of the photos has boxes in {options.boxes}; their names must be the same.")
+    model = load_model(options.checkpoint).to(processes.device)
+    report = measure(model, photos, boxes, options, processes)
+    if processes.index == 0:
+        print(as_markdown(report))
+        if options.json:
+            text = json.dumps(as_record(report), indent=2, allow_nan=False)
+            options.json.write_text(f"{text}\n", encoding="utf-8")
+
+
+def find_photos(paths: Sequence[Path], labels: Path | None) -> list[Photo]:
+    """Give the photos of all the paths, with their labels.
+
+    Raises:
+        ImageError: a path or the labels cannot be read, or the labels are of other photos.
+    """
+    known = read_labels(labels) if labels else {}
+    photos = [photo for path in paths for photo in read_photos(path, known)]
+    if known and not any(photo.name in known for photo in photos):
+        raise ImageError(f"None of the photos has a label in {labels}; their names must be the same.")
+    return photos
+
+
+def measure(
+    model: DynamicVisionTransformer,
+    photos: Sequence[Photo],
+    boxes: dict[str, SceneBoxes],
+    options: argparse.Namespace,
+    processes: Processes,
+) -> Report:
+    """Evaluate this process's share of the photos, and join it with those of the others.
+
+    Raises:
+        ImageError: none of the photos can be read.
+    """
+    made_with = describe_run(options, processes)  # first, for a checkpoint may be overwritten meanwhile
+    settings = list_settings(options, model.config.num_stages)
+    if boxes and len(settings) == 1:
+        raise SettingError("The model drops no tokens, so there is no object coverage; leave --boxes out.")
+    scenes = sum(photo.name in boxes for photo in photos)
+    common = {
+        "batch": options.batch,
+        "workers": options.workers,
+        "share": Share(processes.index, processes.count),
+    }
+    unreadable: list[UnreadablePhoto] = []
+    # On a terminal alone, and in one process: the others are about as far.
+    hidden = None if processes.index == 0 else True
+    with tqdm(total=(len(photos) + scenes) // processes.count, unit="photo", disable=hidden) as bar:
+        evaluations = evaluate(model, photos, settings, on_unreadable=unreadable.append, on_batch=bar.update, **common)
+        coverages = measure_coverage(model, photos, boxes, settings[1:], on_batch=bar.update, **common)
+    report = Report(
+        made_with,
+        len(photos),
+        _join(processes.gather(evaluations)),
+        _join(processes.gather(coverages)) if boxes else [],
+        sorted(processes.gather(unreadable), key=lambda photo: photo.name),
+    )
+    if report.evaluations[0].photos == 0:
+        first = report.unreadable[0]
+        raise ImageError(f"None of the {len(photos)} photos can be read. {first.name}: {first.reason}")
+    return report
+
+
+def list_settings(options: argparse.Namespace, num_stages: int) -> list[EvaluationSetting]:
+    """Give dense and then each combination of ratio, selector and seed once; a dense model has no default ratio."""
+    ratios = options.keep_ratio or ([0.7] if num_stages else [])
+    pruned = [
+        EvaluationSetting(ratio, selector, seed)
+        for ratio in ratios
+        for selector in options.selector
+        for seed in (options.seeds if selector == SEEDED else [0])
+    ]
+    return list(dict.fromkeys([DENSE, *pruned]))
+
+
+def describe_run(options: argparse.Namespace, processes: Processes) -> Run:
+    """Give what the results are made with."""
+    return Run(
+        checkpoint=options.checkpoint.name,
+        sha256_prefix=_sha256(options.checkpoint)[:16],
+        photos=[str(path) for path in options.photos],
+        labels=str(options.labels) if options.labels else None,
+        boxes=str(options.boxes) if options.boxes else None,
+        batch=options.batch,
+        workers=options.workers,
+        processes=processes.count,
+        device=device_name(processes.device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        dynamicvit=__version__,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _join(parts: Sequence[Result]) -> list[Result]:
+    """Add the results of all processes, setting by setting."""
+    settings = dict.fromkeys(part.setting for part in parts)
+    return [reduce(add, [part for part in parts if part.setting == setting]) for setting in settings]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _at_least(least: int, text: str) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+    return number
 
 
 if __name__ == "__main__":

@@ -1,0 +1,194 @@
+"""``python -m dynamicvit.evaluate`` on small pictures, by one process and by two."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.errors import SettingError
+from dynamicvit.evaluate import main
+from dynamicvit.models.registry import create_model, model_config
+from dynamicvit.processes import join_processes
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """DeiT-256's geometry on 4 x 4 patches and 10 classes; a file is only known by a registered geometry."""
+    torch.manual_seed(0)
+    model = create_model(replace(model_config("dynamicvit_deit_256_patch16_224"), image_size=64, num_classes=10))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_checkpoint(model, path, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Seven noise pictures, two of them without a label, one broken file, and the CSV that lists them."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    rows = [("broken.jpg", 1)] + [(f"{index}.png", index if index < 5 else "") for index in range(7)]
+    for name, _ in rows[1:]:
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (64, 80, 3), np.uint8)).save(stream, "PNG")
+        (folder / name).write_bytes(stream.getvalue())
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    with (folder / "list.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("file", "label"), *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxes(photos):
+    path = photos / "boxes.json"
+    scene = {"size": [80, 64], "objects": [{"name": "dog", "box": [8, 0, 40, 64]}]}
+    path.write_text(json.dumps({f"{index}.png": scene for index in range(3)}), encoding="utf-8")
+    return path
+
+
+def arguments(checkpoint, photos, *more):
+    return ["--checkpoint", str(checkpoint), "--photos", str(photos), *map(str, more)]
+
+
+def test_a_run_prints_tables_and_writes_what_made_them(checkpoint, photos, boxes, tmp_path, capsys):
+    output = tmp_path / "results.json"
+    settings = ["--keep-ratio", 0.7, 0.3, "--selector", "predictor", "random", "--seeds", 0, 1, 2, "--batch", 3]
+    main(arguments(checkpoint, photos / "list.csv", *settings, "--boxes", boxes, "--json", output))
+    printed = capsys.readouterr()
+    rows = [line.split(" | ")[:2] for line in printed.out.splitlines() if line.startswith("|")]
+    pruned = [[f"| {ratio}", selector] for ratio in ("0.7", "0.3") for selector in ("predictor", "random")]
+    assert rows[2:7] == [["| dense", "-"], *pruned]
+    assert rows[9:] == pruned
+    assert "1 of 8 photos could not be read" in printed.out
+    assert "- broken.jpg: " in printed.out
+    assert printed.err == ""  # no progress bar where there is no terminal
+
+    record = json.loads(output.read_text(encoding="utf-8"))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    made_with = record["made_with"]
+    assert made_with["checkpoint"] == "small.safetensors"
+    assert digest.startswith(made_with["sha256_prefix"])
+    assert (made_with["torch"], made_with["batch"], made_with["processes"]) == (torch.__version__, 3, 1)
+    assert [photo["name"] for photo in record["unreadable"]] == ["broken.jpg"]
+    dense, *_, random = record["results"]
+    assert (dense["photos"], dense["labelled"], dense["keep_ratio"]) == (7, 5, None)
+    assert dense["agreement"] == {"mean": 1.0, "standard_deviation": None, "values": [1.0]}
+    assert random["seeds"] == [0, 1, 2]
+    assert random["top1"]["mean"] == pytest.approx(np.mean(random["top1"]["values"]))
+    assert random["top1"]["standard_deviation"] == pytest.approx(np.std(random["top1"]["values"], ddof=1))
+    assert all(entry["images_per_second"] > 0 for entry in record["results"])
+    assert [entry["scenes"] for entry in record["coverage"]] == [3, 3, 3, 3]
+    assert record["coverage"][0]["chance"]["mean"] == 0.5  # columns 8 to 40 of a crop from 8 to 72
+
+
+def test_photos_without_labels_give_no_accuracy_and_it_says_so(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "results.json"
+    main(arguments(checkpoint, photos, "--json", output))
+    printed = capsys.readouterr().out
+    assert "No photo has a label" in printed
+    assert "| dense | - | - | - | 100.0 |" in printed
+    assert json.loads(output.read_text(encoding="utf-8"))["results"][0]["top1"]["mean"] is None
+
+
+def test_several_sources_are_one_set(checkpoint, photos, capsys):
+    main(arguments(checkpoint, photos, photos / "list.csv"))
+    assert "Accuracy on 5 labelled photos, agreement with dense on 14." in capsys.readouterr().out
+
+
+def test_a_dense_checkpoint_has_a_dense_row(photos, tmp_path, capsys):
+    model = create_model(replace(model_config("deit_256_patch16_224"), image_size=32, num_classes=10))
+    save_checkpoint(model, tmp_path / "dense.safetensors", {})
+    main(arguments(tmp_path / "dense.safetensors", photos))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    with pytest.raises(SystemExit, match="prun"):
+        main(arguments(tmp_path / "dense.safetensors", photos, "--keep-ratio", "0.7"))
+
+
+def test_what_cannot_be_measured_ends_with_a_sentence(checkpoint, photos, boxes, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    strangers = tmp_path / "strangers.csv"
+    strangers.write_text("file,label\nelsewhere.jpg,1\n", encoding="utf-8")
+    for more, message in [
+        (("--photos", tmp_path), "None of the 1 photos can be read"),
+        (("--photos", tmp_path, "--boxes", boxes), "None of the photos has boxes"),
+        (("--labels", strangers), "None of the photos has a label"),
+        (("--keep-ratio", "1.5"), "keep ratio"),
+        (("--json", tmp_path / "nowhere" / "results.json"), "no folder"),
+        (("--checkpoint", tmp_path / "missing.pth"), "missing.pth"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            main(arguments(checkpoint, photos, *more))
+
+
+@pytest.mark.parametrize("option", [("--batch", "0"), ("--workers", "-1"), ("--selector", "wishes")])
+def test_senseless_options_are_refused(checkpoint, photos, option, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments(checkpoint, photos, *option))
+    assert option[0] in capsys.readouterr().err
+
+
+def test_only_launched_processes_need_accelerate(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert join_processes().count == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match="accelerate"):
+        join_processes()
+
+
+def test_two_processes_count_what_one_counts(checkpoint, photos, boxes, tmp_path):
+    pytest.importorskip("accelerate")
+    # Three batches: the first process takes two of them, the second, which finds the broken file, one.
+    settings = ["--keep-ratio", 0.3, "--selector", "predictor", "random", "--batch", 3, "--boxes", boxes]
+    alone, together = tmp_path / "alone.json", tmp_path / "together.json"
+    main(arguments(checkpoint, photos / "list.csv", *settings, "--json", alone))
+    run_two_processes(arguments(checkpoint, photos / "list.csv", *settings, "--json", together))
+    expected, found = (json.loads(path.read_text(encoding="utf-8")) for path in (alone, together))
+    assert found["made_with"]["processes"] == 2
+    assert found["unreadable"] == expected["unreadable"]
+    for entry in (*found["results"], *expected["results"]):
+        assert entry.pop("images_per_second") > 0
+    assert found["results"] == expected["results"]
+    for one, other in zip(found["coverage"], expected["coverage"], strict=True):
+        assert one["scenes"] == other["scenes"] == 3
+        assert one["kept"]["mean"] == pytest.approx(other["kept"]["mean"])
+
+
+def run_two_processes(options):
+    """Start two processes with the environment that a launcher gives them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dynamicvit.evaluate", *options],
+            cwd=ROOT,
+            env=os.environ | launched | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        outputs = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "| dense |" in outputs[0][0]
+    assert outputs[1][0] == ""
