@@ -3,8 +3,11 @@
     DynamicViTError
     ├── SettingError      a keep ratio, selector, model name or model description that makes no sense
     ├── ImageError        a picture that cannot be read or cannot be used
-    └── CheckpointError   a weight file that is missing, unsafe, damaged or of another model
-        └── DownloadError a weight file that could not be fetched
+    ├── VideoError        a clip that cannot be read or cannot be written
+    ├── CheckpointError   a weight file that is missing, unsafe, damaged or of another model
+    │   └── DownloadError a weight file that could not be fetched
+    ├── TrainingError     a training run that cannot go on
+    └── ReportError       a saved analysis that cannot be read, or that does not come out the same again
 
 Anything else that is raised is a bug of ours.
 """
@@ -22,9 +25,21 @@ class ImageError(DynamicViTError, ValueError):
     """A picture cannot be decoded or has a shape that the model cannot take."""
 
 
+class VideoError(DynamicViTError, ValueError):
+    """A clip cannot be read, or cannot be written here."""
+
+
 class CheckpointError(DynamicViTError):
     """A weight file is missing, unsafe, damaged or belongs to another model."""
 
 
 class DownloadError(CheckpointError):
     """A weight file could not be downloaded."""
+
+
+class TrainingError(DynamicViTError):
+    """A training run cannot go on, for example because its loss is not finite."""
+
+
+class ReportError(DynamicViTError):
+    """A saved analysis cannot be read, or it does not come out the same again."""

@@ -31,6 +31,7 @@ from dynamicvit.tokens.selectors import SELECTORS
 
 Result = TypeVar("Result", Evaluation, Coverage)
 SEEDED = "random"
+MERGING = "merging"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -123,7 +124,9 @@ def measure(
     hidden = None if processes.index == 0 else True
     with tqdm(total=(len(photos) + scenes) // processes.count, unit="photo", disable=hidden) as bar:
         evaluations = evaluate(model, photos, settings, on_unreadable=unreadable.append, on_batch=bar.update, **common)
-        coverages = measure_coverage(model, photos, boxes, settings[1:], on_batch=bar.update, **common)
+        # A merged token stands for patches in many places.
+        choosing = [setting for setting in settings[1:] if setting.selector != MERGING]
+        coverages = measure_coverage(model, photos, boxes, choosing, on_batch=bar.update, **common)
     report = Report(
         made_with,
         len(photos),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,12 @@ class DecodedImage:
     Attributes:
         pixels: (H, W, 3) uint8 RGB, upright, opaque; shrunk when the file holds a very large picture.
         source_format: Pillow's name of the file's format, for example ``"JPEG"``.
+        sha256: of the file, in hexadecimal; empty when the pixels come from no file.
     """
 
     pixels: NDArray[np.uint8]
     source_format: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def decode(data: bytes) -> DecodedImage:
             raise ImageError("The picture file is damaged or incomplete; open and save it anew.") from error
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])
-    return DecodedImage(np.asarray(picture), source_format)
+    return DecodedImage(np.asarray(picture), source_format, hashlib.sha256(data).hexdigest())
 
 
 def prepare(image: DecodedImage, config: ModelConfig, size: int | None = None) -> ModelInput:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Segment = tuple[tuple[int, int], tuple[int, int]]
+
 
 def fade_dropped(
     picture: NDArray[np.uint8], kept_patches: Sequence[int], grid: tuple[int, int], strength: float = 0.8
@@ -31,3 +33,17 @@ def fade_dropped(
     is_kept = cv2.resize(is_kept, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     faded = ((1.0 - strength) * np.arange(256) + strength * 255.0).astype(np.uint8)
     return np.where(is_kept[..., None].astype(bool), picture, cv2.LUT(picture, faded))
+
+
+def kept_edges(kept_patches: Sequence[int], grid: tuple[int, int]) -> list[Segment]:
+    """Give the borders between kept and dropped patches as line segments from (x, y) to (x, y), in patches.
+
+    Args:
+        kept_patches: row-major indices in the grid.
+        grid: rows and columns of patches.
+    """
+    is_kept = np.zeros(grid, dtype=bool)
+    is_kept.flat[list(kept_patches)] = True
+    beside = [((x + 1, y), (x + 1, y + 1)) for y, x in np.argwhere(is_kept[:, 1:] != is_kept[:, :-1]).tolist()]
+    below = [((x, y + 1), (x + 1, y + 1)) for y, x in np.argwhere(is_kept[1:] != is_kept[:-1]).tolist()]
+    return beside + below

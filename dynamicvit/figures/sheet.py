@@ -1,47 +1,134 @@
-"""An analysis on one sheet: the input, what each stage left of it, the two answers and their cost."""
+"""A report on one sheet for a slide: the input, what each stage left of it, the two answers and their cost."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamicvit.analysis import Analysis, Classification
+from dynamicvit.analysis import AnalysisSettings, Classification, StageView
+from dynamicvit.figures.canvas import DENSE, DROPPED, INK, KEPT, LINE, QUIET, Canvas
+from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.images import CropBox, DecodedImage, display_crop
+from dynamicvit.report import Report
+from dynamicvit.tokens.schedule import KeepMass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANEL_PIXELS = 448
-PANEL_INCHES = 2.6
+WIDTH, HEIGHT, PER_INCH = 1920, 1080, 100
+MARGIN, GAP = 80, 36
+CLASSES = 3
+LONGEST_NAME = 25
+SETTING_DIGITS = 2
 
 
-def stage_sheet(image: DecodedImage, crop: CropBox, analysis: Analysis) -> Figure:
-    """Draw the input and the stages side by side, with both predictions and their GMACs below.
+def slide_sheet(image: DecodedImage, crop: CropBox, report: Report, title: str, captions: Captions = ENGLISH) -> Figure:
+    """Draw a report for a slide: 1920 x 1080 pixels, on white.
 
     Args:
         image: the picture that was analysed.
         crop: the part of it that the model saw.
-        analysis: the result.
+        report: the analysis with what made it.
+        title: what to call the picture.
+        captions: the words.
     """
-    # matplotlib takes a second to import; pyplot stays out, its figures are shared by all threads.
-    from matplotlib.figure import Figure
-
-    panels = len(analysis.stages) + 1
-    figure = Figure(figsize=(PANEL_INCHES * panels, PANEL_INCHES + 0.9), layout="constrained", dpi=150)
-    picture = display_crop(image, crop, PANEL_PIXELS)
-    faded = [fade_dropped(picture, stage.kept_patches, analysis.grid) for stage in analysis.stages]
-    captions = [
-        f"stage {stage.number}: {len(stage.kept_patches)} of {analysis.num_patches} tokens" for stage in analysis.stages
-    ]
-    all_axes = figure.subplots(1, panels, squeeze=False)[0]
-    for axes, pixels, caption in zip(all_axes, [picture, *faded], ["input", *captions], strict=True):
-        axes.imshow(pixels)
-        axes.set_title(caption, fontsize=9)
-        axes.set_axis_off()
-    figure.supxlabel(f"{_answer('dense', analysis.dense)}     {_answer('pruned', analysis.pruned)}", fontsize=9)
-    return figure
+    canvas = Canvas(WIDTH, HEIGHT, PER_INCH, captions.fonts)
+    settings = settings_text(report.analysis.settings, captions)
+    canvas.text(MARGIN, 98, title, 44, weight="bold")
+    canvas.text(MARGIN, 142, f"{report.model.name}, {settings}", 23, QUIET)
+    _draw_panels(canvas, image, crop, report, captions)
+    canvas.line([(MARGIN, 712), (WIDTH - MARGIN, 712)], LINE, 2)
+    _draw_answers(canvas, report, settings, captions)
+    _draw_costs(canvas, report, captions)
+    canvas.text(MARGIN, 1046, provenance(report), 14.5, QUIET)
+    return canvas.figure
 
 
-def _answer(name: str, result: Classification) -> str:
-    best = result.top[0]
-    return f"{name}: {best.label} {best.probability:.0%}, {result.macs.gmacs:.2f} GMACs"
+def settings_text(settings: AnalysisSettings, captions: Captions = ENGLISH) -> str:
+    """Say the keep ratio, the ratios of the stages or the keep mass, and a selector that is not the predictors."""
+    ratio = settings.keep_ratio
+    if isinstance(ratio, KeepMass):
+        text = captions.keep_mass.format(share=f"{ratio.share:.{SETTING_DIGITS}f}")
+    else:
+        ratios = ratio if isinstance(ratio, tuple) else (ratio,)
+        text = captions.keep_ratio.format(ratio=" / ".join(f"{value:.{SETTING_DIGITS}f}" for value in ratios))
+    return text if settings.selector == "predictor" else f"{text}, {settings.selector} ({settings.seed})"
+
+
+def provenance(report: Report) -> str:
+    """Say which picture, weights and library made a report."""
+    return (
+        f"{report.picture.name} (sha256 {report.picture.sha256[:16]})   |   "
+        f"{report.model.file} (sha256 {report.model.sha256_prefix})   |   dynamicvit {report.library_version}"
+    )
+
+
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Give a class name that fits."""
+    return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+
+
+def percent_text(probability: float) -> str:
+    """Give a probability in percent with one digit."""
+    return f"{probability:.1%}" if probability >= 0.001 else "< 0.1%"
+
+
+def _draw_panels(canvas: Canvas, image: DecodedImage, crop: CropBox, report: Report, captions: Captions) -> None:
+    analysis = report.analysis
+    count = len(analysis.stages) + 1
+    side = min(413.0, (WIDTH - 2 * MARGIN - GAP * (count - 1)) / count)
+    picture = display_crop(image, crop, round(side))
+    canvas.picture(picture, MARGIN, 184, side)
+    canvas.text(MARGIN, 184 + side + 36, captions.input.format(count=analysis.num_patches), 24, weight="bold")
+    for place, stage in enumerate(analysis.stages, 1):
+        x = MARGIN + place * (side + GAP)
+        canvas.picture(fade_dropped(picture, stage.kept_patches, analysis.grid), x, 184, side)
+        canvas.outline(stage.kept_patches, analysis.grid, x, 184, side, 2)
+        _draw_stage_caption(canvas, x, 184 + side, side, stage, analysis.num_patches, captions)
+
+
+def _draw_stage_caption(
+    canvas: Canvas, x: float, y: float, side: float, stage: StageView, num_patches: int, captions: Captions
+) -> None:
+    kept = len(stage.kept_patches)
+    share = kept / num_patches
+    caption = captions.stage.format(number=stage.number, kept=kept, all=num_patches)
+    canvas.text(x, y + 36, caption, 24, weight="bold")
+    canvas.rectangle(x, y + 52, side, 8, "none", hatch="////", edgecolor=DROPPED)
+    canvas.rectangle(x, y + 52, side * share, 8, KEPT)
+    canvas.text(x, y + 88, captions.stage_detail.format(share=f"{share:.0%}", block=stage.block), 20, QUIET)
+
+
+def _draw_answers(canvas: Canvas, report: Report, settings: str, captions: Captions) -> None:
+    analysis = report.analysis
+    sign, verdict, color = ("✓", captions.same, KEPT) if analysis.agrees else ("≠", captions.different, DROPPED)
+    canvas.text(MARGIN, 764, f"{sign} {verdict}", 28, color, weight="bold")
+    _draw_answer(canvas, MARGIN, captions.dense, analysis.dense, DENSE)
+    _draw_answer(canvas, MARGIN + 560, captions.pruned.format(settings=settings), analysis.pruned, KEPT)
+
+
+def _draw_answer(canvas: Canvas, x: float, heading: str, result: Classification, color: str) -> None:
+    width = 500
+    canvas.text(x, 812, heading, 21, QUIET)
+    for place, best in enumerate(result.top[:CLASSES]):
+        y = 858 + 58 * place
+        weight = "normal" if place else "bold"
+        canvas.text(x, y, shortened(best.label), 23, weight=weight)
+        canvas.text(x + width, y, percent_text(best.probability), 23, weight=weight, ha="right")
+        canvas.rectangle(x, y + 10, width, 9, LINE)
+        canvas.rectangle(x, y + 10, width * best.probability, 9, color)
+
+
+def _draw_costs(canvas: Canvas, report: Report, captions: Captions) -> None:
+    analysis = report.analysis
+    x, width = 1240, 600
+    dense, pruned = analysis.dense.macs.gmacs, analysis.pruned.macs.gmacs
+    canvas.text(x, 764, captions.saved.format(share=f"{analysis.saved_share:.0%}"), 40, KEPT, weight="bold")
+    canvas.text(x, 812, captions.cost, 21, QUIET)
+    for place, (name, gmacs, color) in enumerate(
+        ((captions.dense_short, dense, DENSE), (captions.pruned_short, pruned, KEPT))
+    ):
+        y, end = 838 + 72 * place, x + 0.8 * width * gmacs / max(dense, pruned)
+        canvas.rectangle(x, y, end - x, 46, color)
+        canvas.text(x + 14, y + 32, name, 22, "white", weight="bold")
+        canvas.text(end + 14, y + 33, f"{gmacs:.3f}", 26, INK, weight="bold")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
+from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
@@ -32,7 +32,6 @@ Payload = dict[str, Any]
 Identity = tuple[Path, int]
 
 FIRST_RATIO = 0.7
-MIN_RATIO, MAX_RATIO = 0.1, 1.0
 DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
 THUMBNAIL_SIDE = 120
 MAX_MODELS = 3
@@ -100,7 +99,7 @@ class Workbench:
         self._example_pictures: dict[str, Picture] = {}
         self._models: BoundedCache[Identity, LoadedModel] = BoundedCache(MAX_MODELS)
         self._views: BoundedCache[tuple[str, Identity], View] = BoundedCache(MAX_VIEWS)
-        self._analyses: BoundedCache[tuple[str, Identity, float], Analysis] = BoundedCache(MAX_ANALYSES)
+        self._analyses: BoundedCache[tuple[str, Identity, AnalysisSettings], Analysis] = BoundedCache(MAX_ANALYSES)
         self._loading = threading.Lock()
         self.run = ModelThread()
         # In every message to the page, so that no two are equal: an equal one would not reach the explorer.
@@ -153,7 +152,7 @@ class Workbench:
             return self._problem(words("model.no_picture"))
         scene = self.open_example(names[0], model)
         if "problem" not in scene:
-            scene["answer"] = self.analyse(scene["image"], model, FIRST_RATIO, language)
+            scene["answer"] = self.analyse(scene["image"], model, {"keep_ratio": FIRST_RATIO}, language)
         return scene
 
     @or_problem
@@ -161,7 +160,7 @@ class Workbench:
         """Decode an uploaded file and give its scene."""
         if path is None:
             raise ImageError("There is no picture now: add one or choose an example. The last result stays below.")
-        return self._scene(self._pictures.add(read(path), title=""), model)
+        return self._scene(self._pictures.add(read(path), "", Path(path).name), model)
 
     @or_problem
     def open_example(self, name: str, model: str | None) -> Payload:
@@ -182,22 +181,24 @@ class Workbench:
     # Answers about a scene
 
     @or_problem
-    def analyse(self, image: str, model: str, ratio: float, language: str = DEFAULT_LANGUAGE) -> Payload:
-        """Give what the explorer shows of a picture at a keep ratio."""
-        picture, loaded = self.picture(image), self.load(model)
-        analysis = self.analysis(picture, loaded, checked_ratio(ratio))
+    def analyse(self, image: str, model: str, settings: Payload, language: str = DEFAULT_LANGUAGE) -> Payload:
+        """Give what the explorer shows of a picture under settings as :func:`settings_from` takes them."""
+        picture, loaded, checked = self.picture(image), self.load(model), settings_from(settings)
+        analysis = self.analysis(picture, loaded, checked)
         words = words_in(language)
         title = picture.title or words("picture.yours")
         described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
-        return {"image": image, "model": model, "language": language, **described}
+        asked = {"image": image, "model": model, "settings": settings_payload(checked), "language": language}
+        return {**asked, **described}
 
     @or_problem
-    def measure(self, image: str, model: str, ratio: float, language: str = DEFAULT_LANGUAGE) -> Payload:
+    def measure(self, image: str, model: str, settings: Payload, language: str = DEFAULT_LANGUAGE) -> Payload:
         """Time the dense and the pruned model on a picture, in turn with whatever other visitors ask."""
-        picture, loaded, ratio = self.picture(image), self.load(model), checked_ratio(ratio)
-        saved = self.analysis(picture, loaded, ratio).saved_share
+        picture, loaded, checked = self.picture(image), self.load(model), settings_from(settings)
+        saved = self.analysis(picture, loaded, checked).saved_share
         tensor = self.view(picture, loaded).tensor
-        timing = time_pair(loaded.model, tensor, ratio, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
+        budget = checked.keep_ratio
+        timing = time_pair(loaded.model, tensor, budget, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
         return describe_timing(timing, saved, words_in(language))
 
     def analyze_file(self, path: str, ratio: float, model: str | None) -> Payload:
@@ -255,7 +256,8 @@ class Workbench:
         if name not in self._examples:
             raise ImageError("There is no such example; choose one of the row.")
         if name not in self._example_pictures:
-            self._example_pictures[name] = Picture(name, _title(name), read(self._examples[name]))
+            path = self._examples[name]
+            self._example_pictures[name] = Picture(name, _title(name), read(path), path.name)
         return self._example_pictures[name]
 
     def load(self, key: str | None) -> LoadedModel:
@@ -281,6 +283,11 @@ class Workbench:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
         return loaded
 
+    def stages_and_patches(self, key: str) -> tuple[int, int]:
+        """Give the number of pruning stages of a model, and that of its patches."""
+        config = self.load(key).model.config
+        return config.num_stages, (config.image_size // config.patch_size) ** 2
+
     def view(self, picture: Picture, loaded: LoadedModel) -> View:
         """Give a picture as a model sees it, and the dense result."""
         key = (picture.key, loaded.identity)
@@ -294,27 +301,15 @@ class Workbench:
             self._views.put(key, view)
         return view
 
-    def analysis(self, picture: Picture, loaded: LoadedModel, ratio: float) -> Analysis:
-        """Give the analysis of a picture at a keep ratio, from memory or new."""
-        key = (picture.key, loaded.identity, ratio)
+    def analysis(self, picture: Picture, loaded: LoadedModel, settings: AnalysisSettings) -> Analysis:
+        """Give the analysis of a picture under settings, from memory or new."""
+        key = (picture.key, loaded.identity, settings)
         analysis = self._analyses.get(key)
         if analysis is None:
             view = self.view(picture, loaded)
-            settings = AnalysisSettings(ratio)
             analysis = self.run(lambda: analyze(loaded.model, view.tensor, settings, dense=view.dense))
             self._analyses.put(key, analysis)
         return analysis
-
-
-def checked_ratio(ratio: float) -> float:
-    """Give a keep ratio with two digits.
-
-    Raises:
-        SettingError: it is no number from 0.10 to 1.00.
-    """
-    if not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or not MIN_RATIO <= ratio <= MAX_RATIO:
-        raise SettingError(f"The keep ratio must be a number from {MIN_RATIO:.2f} to {MAX_RATIO:.2f}; got {ratio!r}.")
-    return round(float(ratio), 2)
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from dynamicvit.interface.example_row.component import example_row
 from dynamicvit.interface.explorer.component import token_explorer
 from dynamicvit.interface.handlers import Payload, Workbench
 from dynamicvit.interface.header.component import page_header
+from dynamicvit.interface.links.component import page_links, wanted
+from dynamicvit.interface.links.link import Link, parse_link, requested
 from dynamicvit.interface.tabs import TABS
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
 
@@ -44,6 +47,7 @@ def build(bench: Workbench) -> gr.Blocks:
     words = words_in(DEFAULT_LANGUAGE)
     with gr.Blocks(title=words("page.title"), analytics_enabled=False, fill_width=True) as page:
         header = page_header(elem_id="head")
+        links = page_links(bench.example_names(), elem_id="links")
         with gr.Row(elem_id="page"):
             with gr.Column(elem_id="choices"):
                 picture = gr.Image(
@@ -68,7 +72,7 @@ def build(bench: Workbench) -> gr.Blocks:
                         fill(bench, labels)
         language = gr.State(DEFAULT_LANGUAGE)
         shown = gr.State(_shown_after(scene, {}))
-        parts = _Parts(header, picture, examples, model, note, fetch, explorer, shown, language)
+        parts = _Parts(header, links, picture, examples, model, note, fetch, explorer, shown, language)
         labels.apply(words)
         _connect(page, parts, labels, _Events(bench, labels))
         offer_api(bench)
@@ -88,6 +92,7 @@ class _Parts:
     """The components that events read and write."""
 
     header: gr.HTML
+    links: gr.HTML
     picture: gr.Image
     examples: gr.HTML
     model: gr.Dropdown
@@ -130,7 +135,9 @@ def _connect(page: gr.Blocks, parts: _Parts, labels: Labels, events: _Events) ->
         api_visibility="private",
         show_progress_on=parts.note,
     )
-    page.load(events.open_page, known, [*scene, *choice], **plumbing)
+    everything = [*scene, *choice, parts.picture, parts.links]
+    page.load(events.open_page, known, everything, **plumbing)
+    parts.links.open(events.open_request, known, everything, **plumbing)
     parts.header.language(
         events.choose_language, parts.model, [parts.language, *choice, *labels.components], **plumbing
     )
@@ -142,12 +149,36 @@ class _Events:
     def __init__(self, bench: Workbench, labels: Labels) -> None:
         self._bench = bench
         self._labels = labels
+        self._serials = itertools.count(1)
 
-    def open_page(self, shown: Shown, language: str) -> list[Any]:
-        """List the models that are here now; start, if nothing could be shown when the app was built."""
+    def open_page(self, shown: Shown, language: str, request: gr.Request) -> list[Any]:
+        """Show what the address asks for; start, if nothing could be shown when the app was built."""
+        here = [entry.key for entry in self._bench.entries() if entry.is_local]
+        link = parse_link(dict(request.query_params), self._bench.example_names(), here)
         scene = None if shown else self._bench.first_scene(language)
         values = _scene_values(scene, shown)
-        return [*values, *self._choice_values(values[1].get("model"), language)]
+        if link.is_empty or "image" not in values[1]:
+            message = wanted(next(self._serials), None, None, Link(ignored=link.ignored))
+            return [*values, *self._choice_values(values[1].get("model"), language), gr.skip(), message]
+        image, model = link.example or values[1]["image"], link.model or values[1]["model"]
+        return self._opened(image, model, link, shown, language)
+
+    def open_request(self, shown: Shown, language: str, event: gr.EventData) -> list[Any]:
+        """Show a picture of this visit or an example again, as a saved analysis wants it."""
+        link = requested(event.settings, event.stage, event.patch)
+        return self._opened(str(event.image), str(event.model), link, shown, language)
+
+    def _opened(self, image: str, model: str, link: Link, shown: Shown, language: str) -> list[Any]:
+        # What is shown already is not sent again: the explorer would start anew with it.
+        is_new = shown != {"image": image, "model": model}
+        scene = self._bench.change_model(image, model) if is_new else self._bench.no_problem()
+        values = _scene_values(scene, shown)
+        is_shown = not scene.get("problem")
+        if is_shown:
+            link = link.fitted(*self._bench.stages_and_patches(model))
+        message = wanted(next(self._serials), image, model, link if is_shown else Link())
+        whole = self._bench.preview(image) if is_new and is_shown else gr.skip()
+        return [*values, *self._choice_values(values[1].get("model"), language), whole, message]
 
     def add_picture(self, upload: Payload | None, shown: Shown) -> list[Any]:
         """Show an uploaded picture, given as Gradio's description of the file."""

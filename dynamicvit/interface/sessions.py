@@ -72,6 +72,7 @@ class Picture:
     key: str
     title: str
     image: DecodedImage
+    file_name: str = ""
 
 
 class PictureStore:
@@ -80,9 +81,9 @@ class PictureStore:
     def __init__(self, budget_bytes: int = MAX_PICTURE_BYTES) -> None:
         self._pictures: BoundedCache[str, Picture] = BoundedCache(budget_bytes, lambda p: p.image.pixels.nbytes)
 
-    def add(self, image: DecodedImage, title: str) -> Picture:
+    def add(self, image: DecodedImage, title: str, file_name: str = "") -> Picture:
         """Keep a picture under a new id."""
-        picture = Picture(secrets.token_urlsafe(16), title, image)
+        picture = Picture(secrets.token_urlsafe(16), title, image, file_name)
         self._pictures.put(picture.key, picture)
         return picture
 

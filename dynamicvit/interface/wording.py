@@ -9,10 +9,12 @@ from dynamicvit.analysis import Analysis, Classification, Prediction, StageView
 from dynamicvit.benchmark import PairTiming
 from dynamicvit.checkpoints.available import TrainedRatio
 from dynamicvit.interface.words import Words
+from dynamicvit.tokens.schedule import KeepMass
 
 SPACE = "\N{NO-BREAK SPACE}"
 LOW_CONFIDENCE = 0.3
 SHOWN_STEP = 0.005  # ratios are shown with two digits: closer ones look the same
+SCORE_UNITS = 10_000  # scores go to the browser as whole numbers of this unit
 
 
 def describe_analysis(
@@ -21,22 +23,20 @@ def describe_analysis(
     """Give everything that the explorer shows of one analysis.
 
     Args:
-        analysis: made with one base keep ratio.
+        analysis: of the picture.
         title: of the picture.
         depth: number of blocks of the model.
         trained: base keep ratios and ranges of them that the checkpoint was trained for; empty when unknown.
         words: of the visitor's language.
     """
     rows, columns = analysis.grid
-    ratio = analysis.settings.keep_ratio
-    if isinstance(ratio, tuple):
-        raise TypeError("the explorer shows one base keep ratio")
+    budget = analysis.settings.keep_ratio
     return {
-        "ratio": f"{ratio:.2f}",
         "title": title,
         "grid": [rows, columns],
         "input": {
             "name": words("explore.input"),
+            "percent": "",
             "count": words("explore.input_count", count=analysis.num_patches),
             "detail": words("explore.input_detail", rows=rows, columns=columns),
             "share": 1.0,
@@ -45,12 +45,12 @@ def describe_analysis(
         "stages": [_stage(stage, analysis.num_patches, depth, words) for stage in analysis.stages],
         "dense": [_prediction(prediction) for prediction in analysis.dense.top],
         "pruned": [_prediction(prediction) for prediction in analysis.pruned.top],
-        "pruned_aside": words("prediction.pruned_aside", ratio=f"{ratio:.2f}"),
+        "pruned_aside": _budget_aside(budget, words),
         "agrees": analysis.agrees,
         "verdict": words("prediction.same" if analysis.agrees else "prediction.different"),
         "confidence": _confidence(analysis.dense, analysis.pruned, words),
         "macs": _macs(analysis),
-        "note": ratio_note(ratio, trained, words),
+        "note": budget_note(budget, trained, words),
         "summary": _summary(analysis, title, words),
     }
 
@@ -75,8 +75,17 @@ def describe_timing(timing: PairTiming, saved_share: float, words: Words) -> dic
     }
 
 
+def budget_note(budget: float | tuple[float, ...] | KeepMass, trained: Sequence[TrainedRatio], words: Words) -> str:
+    """Say what the settings mean for a model; empty when nobody knows what it was trained for."""
+    if isinstance(budget, KeepMass):
+        return words("ratio.adaptive", share=percent(budget.share))
+    if isinstance(budget, tuple):
+        return words("ratio.own_stages")
+    return ratio_note(budget, trained, words)
+
+
 def ratio_note(ratio: float, trained: Sequence[TrainedRatio], words: Words) -> str:
-    """Say whether a model was trained for a keep ratio; empty when nobody knows."""
+    """Say whether a model was trained for a base keep ratio; empty when nobody knows."""
     if not trained:
         return ""
     ranges = [known if isinstance(known, tuple) else (known, known) for known in trained]
@@ -101,15 +110,23 @@ def percent(share: float) -> str:
 
 def _stage(stage: StageView, num_patches: int, depth: int, words: Words) -> dict[str, Any]:
     kept = len(stage.kept_patches)
-    share = percent(kept / num_patches)
     return {
         "name": words("explore.stage", number=stage.number),
+        "percent": percent(kept / num_patches),
         "count": words("explore.stage_count", kept=kept, all=num_patches),
-        "detail": words("explore.stage_detail", share=share, block=stage.block, depth=depth),
+        "detail": words("explore.stage_detail", block=stage.block, depth=depth),
         "share": kept / num_patches,
         "label": words("explore.stage_alt", number=stage.number, kept=kept, all=num_patches),
         "kept": list(stage.kept_patches),
+        "live": stage.live_count,
+        "scores": [None if score is None else _in_units(score) for score in stage.keep_scores],
+        "ranks": list(stage.ranks),
+        "cut": None if stage.cut_score is None else _in_units(stage.cut_score),
     }
+
+
+def _in_units(score: float) -> int:
+    return round(score * SCORE_UNITS)
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
@@ -124,13 +141,22 @@ def _confidence(dense: Classification, pruned: Classification, words: Words) -> 
     return words("prediction.low", shares=words.listed(low)) if low else ""
 
 
-def _macs(analysis: Analysis) -> dict[str, str]:
+def _budget_aside(budget: float | tuple[float, ...] | KeepMass, words: Words) -> str:
+    if isinstance(budget, KeepMass):
+        return words("prediction.adaptive_aside", share=percent(budget.share))
+    if isinstance(budget, tuple):
+        return words("prediction.stages_aside", ratios=" · ".join(f"{ratio:.2f}" for ratio in budget))
+    return words("prediction.pruned_aside", ratio=f"{budget:.2f}")
+
+
+def _macs(analysis: Analysis) -> dict[str, Any]:
     digits = 3 if analysis.dense.macs.gmacs < 10 else 2
     return {
         "dense": f"{analysis.dense.macs.gmacs:.{digits}f}",
         "pruned": f"{analysis.pruned.macs.gmacs:.{digits}f}",
         "predictors": f"{analysis.pruned.macs.predictors / 1e9:.{digits}f}",
         "saved": percent(analysis.saved_share),
+        "is_loss": analysis.saved_share < 0,
     }
 
 

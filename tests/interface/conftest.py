@@ -1,12 +1,19 @@
-"""A workbench on a model with random weights, in folders of its own."""
+"""A workbench on a model with random weights, in folders of its own, and the page on it in a real browser."""
 
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
+from browsing import CHROMIUM, HISTORY, ROOT, SLOW_ANSWERS, Page, wait_for
 
 from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.interface.handlers import Workbench
@@ -46,3 +53,60 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNAMICVIT_CACHE", str(empty_cache))
+
+
+@pytest.fixture(scope="session")
+def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
+    """The app as a user starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
+    environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as app:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/", app)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            app.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    quiet = ["--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options + quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Any]:
+    """Opens pages of a size, with a query, and watches what they ask for."""
+    hosts: set[str] = set()
+    contexts = []
+
+    def open_one(width: int = 1440, height: int = 900, query: str = "?__theme=light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+        context.add_init_script(SLOW_ANSWERS)
+        page = context.new_page()
+        page.goto(address + query)
+        page.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
+        page.evaluate(HISTORY)
+        return Page(page)
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert hosts - {""} == {urlsplit(address).netloc}, "the page asked another host"
+
+
+@pytest.fixture
+def page(open_page: Any) -> Page:
+    """The page on a desktop screen; it fails on a request to another host."""
+    return open_page()

@@ -2,170 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
+from browsing import SET_SLIDER, Page, needs_browser
 from PIL import Image
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need the package playwright")
-
-ROOT = Path(__file__).parents[2]
-CHROMIUM = next(filter(os.path.exists, ["/usr/bin/chromium", shutil.which("chromium") or ""]), None)
-START_S = 120
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium at /usr/bin/chromium or on PATH"),
-]
-
-# Lets a test hold back answers of the server: the next ones take so many milliseconds longer.
-SLOW_ANSWERS = """
-window.delays = [];
-window.questions = 0;
-const realFetch = window.fetch;
-window.fetch = async (...args) => {
-  const isQuestion = String(args[0].url ?? args[0]).includes("component_server");
-  const delay = isQuestion ? window.delays.shift() : 0;
-  window.questions += isQuestion;
-  const answer = await realFetch(...args);
-  if (delay) await new Promise((done) => setTimeout(done, delay));
-  return answer;
-};
-"""
-# Keeps what was shown, in order.
-HISTORY = """
-const root = document.querySelector("[data-part=root]");
-window.shown = [];
-new MutationObserver(() => window.shown.push(root.dataset.shown.split(" ").pop()))
-  .observe(root, { attributeFilter: ["data-shown"] });
-"""
-SET_SLIDER = """(ratio) => {
-  const slider = document.querySelector("[data-part=slider]");
-  slider.value = ratio;
-  slider.dispatchEvent(new Event("input"));
-}"""
-PIXEL = """([view, x, y]) => {
-  const canvas = document.querySelectorAll("[data-part=canvas]")[view];
-  const [column, row] = [x * canvas.width, y * canvas.height];
-  return [...canvas.getContext("2d").getImageData(column, row, 1, 1).data.slice(0, 3)];
-}"""
-
-
-@pytest.fixture(scope="module")
-def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
-    """The app as a user starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
-    environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as app:
-        try:
-            wait_for(f"http://127.0.0.1:{port}/", app)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            app.terminate()
-
-
-def wait_for(url: str, app: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and app.poll() is None:
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail("the app did not start")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    quiet = ["--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options + quiet)
-        yield browser
-        browser.close()
-
-
-class Page:
-    """The page as a visitor sees it."""
-
-    def __init__(self, page: Any) -> None:
-        self.raw = page
-
-    def text(self, part: str, index: int = 0) -> str:
-        return self.raw.locator(f"[data-part={part}]").nth(index).inner_text()
-
-    def counts(self) -> list[str]:
-        return [self.text("count", stage) for stage in (1, 2, 3)]
-
-    def shown(self) -> list[str]:
-        """Image, model and ratio that are on the canvases."""
-        return str(self.raw.locator("[data-part=root]").get_attribute("data-shown")).split(" ")
-
-    def wait_for_ratio(self, ratio: str) -> None:
-        self.raw.wait_for_function(
-            "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
-            arg=ratio,
-            timeout=15_000,
-        )
-
-    def wait_for_other_image(self, image: str) -> None:
-        self.raw.wait_for_function(
-            "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
-            arg=image,
-            timeout=15_000,
-        )
-
-    def upload(self, path: Path) -> None:
-        """Give the upload control a file, in place of the picture that it holds."""
-        remove = self.raw.locator("#picture button[aria-label='Remove Image']")
-        if remove.count():
-            remove.click()
-        self.raw.locator("#picture input[type=file]").set_input_files(path)
-
-    def pixel(self, view: int, x: float, y: float) -> list[int]:
-        return self.raw.evaluate(PIXEL, [view, x, y])
-
-
-@pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Any]:
-    """Opens pages of a size, with a query, and watches what they ask for."""
-    hosts: set[str] = set()
-    contexts = []
-
-    def open_one(width: int = 1440, height: int = 900, query: str = "?__theme=light") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-        context.add_init_script(SLOW_ANSWERS)
-        page = context.new_page()
-        page.goto(address + query)
-        page.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
-        page.evaluate(HISTORY)
-        return Page(page)
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert hosts - {""} == {urlsplit(address).netloc}, "the page asked another host"
-
-
-@pytest.fixture
-def page(open_page: Any) -> Page:
-    return open_page()
+pytestmark = needs_browser
 
 
 def save(picture: Image.Image, path: Path, **options: Any) -> Path:
@@ -251,7 +95,7 @@ def test_going_back_to_a_ratio_asks_nothing(page: Page) -> None:
 
 def test_nothing_moves_but_the_picture(page: Page) -> None:
     places = (
-        "[...document.querySelectorAll('.views, .results, .savings table, .models, .summary')].map((e) => e.offsetTop)"
+        "[...document.querySelectorAll('.views, .results, .savings table, .models, .readout')].map((e) => e.offsetTop)"
     )
     before = page.raw.evaluate(places)
     for ratio in ("0.33", "0.10", "1.00"):
@@ -345,7 +189,8 @@ def test_main_story_fits_one_screen(page: Page) -> None:
     height, width = page.raw.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
     assert height <= 900
     assert width <= 1440
-    assert page.raw.locator("[data-part=summary]").bounding_box()["y"] < 880
+    story = page.raw.locator(".explore").bounding_box()
+    assert story["y"] + story["height"] < 880
 
 
 @pytest.mark.parametrize("width", [320, 390, 1024])
@@ -354,11 +199,11 @@ def test_narrow_screen_has_no_horizontal_scroll(open_page: Any, width: int) -> N
     assert page.raw.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_canvases_describe_what_they_show(page: Page) -> None:
+def test_views_describe_what_they_show(page: Page) -> None:
     page.raw.evaluate(SET_SLIDER, "0.50")
     page.wait_for_ratio("0.50")
     labels = [
-        page.raw.get_by_role("img", name=f"Stage {stage} keeps").get_attribute("aria-label") for stage in (1, 2, 3)
+        page.raw.get_by_role("button", name=f"Stage {stage} keeps").get_attribute("aria-label") for stage in (1, 2, 3)
     ]
     assert [label.split(" of ")[0] for label in labels] == [
         "Stage 1 keeps 98",

@@ -39,7 +39,7 @@ def counts(answer: dict) -> list[int]:
 def test_first_scene_is_analysed_and_ready_for_json(bench: Workbench) -> None:
     scene = json.loads(json.dumps(bench.first_scene()))
     assert counts(scene["answer"]) == [137, 96, 67]
-    assert scene["answer"]["ratio"] == "0.70"
+    assert scene["answer"]["settings"] == {"keep_ratio": 0.7}
     assert scene["picture"].startswith("data:image/jpeg;base64,")
 
 
@@ -49,8 +49,8 @@ def test_without_a_model_the_first_scene_says_what_to_do(tmp_path: Path) -> None
 
 def test_uploaded_picture_is_analysed_at_any_ratio(bench: Workbench, model: str, photo: str) -> None:
     scene = bench.open_file(photo, model)
-    assert counts(bench.analyse(scene["image"], model, 0.5)) == [98, 49, 24]
-    everything = bench.analyse(scene["image"], model, 1.0)
+    assert counts(bench.analyse(scene["image"], model, {"keep_ratio": 0.5})) == [98, 49, 24]
+    everything = bench.analyse(scene["image"], model, {"keep_ratio": 1.0})
     assert counts(everything) == [196, 196, 196]
     assert everything["agrees"]
 
@@ -70,7 +70,7 @@ def test_broken_file_gives_a_sentence(bench: Workbench, model: str, tmp_path: Pa
 
 
 def test_unknown_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
-    assert "add it again" in bench.analyse("forgotten", model, 0.5)["problem"]
+    assert "add it again" in bench.analyse("forgotten", model, {"keep_ratio": 0.5})["problem"]
 
 
 def test_same_problem_twice_is_news_both_times(bench: Workbench, model: str) -> None:
@@ -79,26 +79,38 @@ def test_same_problem_twice_is_news_both_times(bench: Workbench, model: str) -> 
 
 @pytest.mark.parametrize("ratio", [0.05, 1.01, math.nan, math.inf, "0.5", None])
 def test_ratio_outside_the_slider_gives_a_sentence(bench: Workbench, model: str, ratio: object) -> None:
-    assert "from 0.10 to 1.00" in bench.analyse("butterfly", model, ratio)["problem"]
+    assert "from 0.10 to 1.00" in bench.analyse("butterfly", model, {"keep_ratio": ratio})["problem"]
+
+
+def test_stages_can_have_ratios_of_their_own(bench: Workbench, model: str) -> None:
+    assert counts(bench.analyse("cat", model, {"keep_ratio": [0.9, 0.5, 0.5]})) == [176, 98, 98]
+    assert "one for each stage" in bench.analyse("cat", model, {"keep_ratio": [0.9, 0.5]})["problem"]
+
+
+def test_adaptive_mode_gives_each_picture_its_own_number_of_tokens(bench: Workbench, model: str) -> None:
+    few, many = (bench.analyse("cat", model, {"keep_mass": share}) for share in (0.3, 0.9))
+    assert all(less < more for less, more in zip(counts(few), counts(many), strict=True))
+    assert counts(bench.analyse("cat", model, {"keep_mass": 1.0})) == [196, 196, 196]
 
 
 def test_model_that_is_not_downloaded_gives_a_sentence(bench: Workbench) -> None:
     assert "download it first" in bench.change_model("butterfly", PUBLISHED)["problem"]
 
 
-def test_measurement_names_runs_and_device(bench: Workbench, model: str) -> None:
-    measured = bench.measure("butterfly", model, 0.5)
+@pytest.mark.parametrize("settings", [{"keep_ratio": 0.5}, {"keep_ratio": [0.5, 0.4, 0.1]}, {"keep_mass": 0.5}])
+def test_measurement_names_runs_and_device(bench: Workbench, model: str, settings: dict) -> None:
+    measured = bench.measure("butterfly", model, settings)
     assert float(measured["dense"]) > 0
     assert "Median of" in measured["note"]
     assert "thread" in measured["note"] or "GPU" in measured["note"]
 
 
 def test_visitors_at_once_get_what_they_would_get_alone(bench: Workbench, model: str) -> None:
-    ratios = [0.2, 0.4, 0.6, 0.8]
+    wishes = [{"keep_ratio": ratio} for ratio in (0.2, 0.4, 0.6, 0.8)]
     with ThreadPoolExecutor(4) as visitors:
-        together = list(visitors.map(lambda ratio: bench.analyse("cat", model, ratio), ratios))
+        together = list(visitors.map(lambda wish: bench.analyse("cat", model, wish), wishes))
     alone = Workbench(bench.checkpoints, bench.examples)
-    assert together == [alone.analyse("cat", model, ratio) for ratio in ratios]
+    assert together == [alone.analyse("cat", model, wish) for wish in wishes]
 
 
 def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_path: Path) -> None:
@@ -111,11 +123,11 @@ def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_
 def test_overwritten_weights_are_loaded_anew(bench: Workbench, model: str, tmp_path: Path) -> None:
     copy(bench.checkpoints / model, tmp_path / model)
     own = Workbench(tmp_path, bench.examples)
-    before = own.analyse("butterfly", model, 0.5)
+    before = own.analyse("butterfly", model, {"keep_ratio": 0.5})
     damaged = bytearray((tmp_path / model).read_bytes())
     damaged[-4000:] = bytes(4000)
     (tmp_path / model).write_bytes(damaged)
-    assert own.analyse("butterfly", model, 0.5) != before
+    assert own.analyse("butterfly", model, {"keep_ratio": 0.5}) != before
 
 
 def test_unusable_weight_file_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from dynamicvit.benchmark import PairTiming, Timing
 from dynamicvit.interface.wording import describe_analysis, describe_timing, ratio_note
 from dynamicvit.interface.words import words_in
 from dynamicvit.macs import MacReport
+from dynamicvit.tokens.schedule import KeepMass
 
 ENGLISH = words_in("en")
+Budget = float | tuple[float, ...] | KeepMass
 
 
 def result(label: str, probability: float, macs: int, predictors: int = 0) -> Classification:
@@ -20,13 +22,13 @@ def result(label: str, probability: float, macs: int, predictors: int = 0) -> Cl
     return Classification((Prediction(len(label), label, probability),), report)
 
 
-def analysis(dense: Classification, pruned: Classification) -> Analysis:
+def analysis(dense: Classification, pruned: Classification, budget: Budget) -> Analysis:
     stage = StageView(1, 3, 4, (2, 0, 1), (0.5, 0.25, 0.75, 0.1))
-    return Analysis(AnalysisSettings(0.75), (2, 2), dense, pruned, (stage,))
+    return Analysis(AnalysisSettings(budget), (2, 2), dense, pruned, (stage,))
 
 
-def described(dense: Classification, pruned: Classification) -> dict:
-    return describe_analysis(analysis(dense, pruned), "Cat", 12, (0.7,), ENGLISH)
+def described(dense: Classification, pruned: Classification, budget: Budget = 0.75) -> dict:
+    return describe_analysis(analysis(dense, pruned, budget), "Cat", 12, (0.7,), ENGLISH)
 
 
 def timing(dense_ms: float, pruned_ms: float) -> PairTiming:
@@ -36,8 +38,30 @@ def timing(dense_ms: float, pruned_ms: float) -> PairTiming:
 
 def test_stage_says_its_count_in_words() -> None:
     stage = described(result("cat", 0.9, 10**9), result("cat", 0.8, 10**9))["stages"][0]
-    assert f"{stage['name']} {stage['count']}" == "Stage 1: 3 of 4 tokens"
+    assert f"{stage['name']} {stage['count']}" == "Stage 1 3 of 4 tokens"
+    assert (stage["percent"], stage["detail"]) == ("75\N{NO-BREAK SPACE}%", "after block 3 of 12")
     assert stage["kept"] == [2, 0, 1]
+
+
+def test_stage_brings_what_the_browser_says_of_a_patch() -> None:
+    stage = described(result("cat", 0.9, 10**9), result("cat", 0.8, 10**9))["stages"][0]
+    assert stage["scores"] == [5000, 2500, 7500, 1000]
+    assert (stage["ranks"], stage["live"]) == ([2, 3, 1, 4], 4)
+    assert stage["cut"] == 1750  # halfway between 0.25 and 0.1
+
+
+@pytest.mark.parametrize(
+    ("budget", "aside", "note"),
+    [
+        (0.7, "ratio 0.70", "trained for this ratio"),
+        ((0.7, 0.5, 0.25), "ratios 0.70 · 0.50 · 0.25", "A ratio of its own for each stage"),
+        (KeepMass(0.9), "adaptive, 90\N{NO-BREAK SPACE}%", "what holds 90\N{NO-BREAK SPACE}% of its keep probability"),
+    ],
+)
+def test_settings_are_named_beside_the_pruned_model(budget: Budget, aside: str, note: str) -> None:
+    shown = described(result("cat", 0.9, 1), result("cat", 0.8, 1), budget)
+    assert shown["pruned_aside"] == aside
+    assert note in shown["note"]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +84,18 @@ def test_low_confidence_names_the_model_that_is_unsure() -> None:
 
 def test_macs_have_the_predictors_as_a_part() -> None:
     macs = described(result("cat", 0.9, 4_599_000_000), result("cat", 0.8, 2_981_000_000, 123_000_000))["macs"]
-    assert macs == {"dense": "4.599", "pruned": "2.981", "predictors": "0.123", "saved": "35\N{NO-BREAK SPACE}%"}
+    assert macs == {
+        "dense": "4.599",
+        "pruned": "2.981",
+        "predictors": "0.123",
+        "saved": "35\N{NO-BREAK SPACE}%",
+        "is_loss": False,
+    }
 
 
 def test_predictors_that_cost_more_than_pruning_saves_give_a_negative_share() -> None:
     macs = described(result("cat", 0.9, 10**9), result("cat", 0.8, 1_020_000_000))["macs"]
-    assert macs["saved"] == "\N{MINUS SIGN}2\N{NO-BREAK SPACE}%"
+    assert (macs["saved"], macs["is_loss"]) == ("\N{MINUS SIGN}2\N{NO-BREAK SPACE}%", True)
 
 
 def test_faster_model_gets_no_excuse() -> None:

@@ -1,0 +1,66 @@
+"""The words of a figure, in a language and in fonts that can write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+DEFAULT_FONT = "DejaVu Sans"  # matplotlib brings it along
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Source Han Sans CN",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What figures say, ``{names}`` to be filled in; English when not given.
+
+    Attributes:
+        fonts: families to write with; the first one that has a character is used for it.
+    """
+
+    keep_ratio: str = "keep ratio {ratio}"
+    keep_mass: str = "adaptive, keep mass {share}"
+    input: str = "Input: {count} tokens"
+    stage: str = "Stage {number}: {kept} of {all} tokens"
+    stage_detail: str = "{share} kept, after block {block}"
+    dense: str = "Dense: all tokens"
+    pruned: str = "Pruned: {settings}"
+    dense_short: str = "Dense"
+    pruned_short: str = "Pruned"
+    cost: str = "Multiply-adds of one picture (GMACs)"
+    saved: str = "{share} saved"
+    same: str = "Same answer"
+    different: str = "Different answers"
+    image: str = "Image"
+    tokens: str = "{count} tokens"
+    blocks: str = "{depth} transformer blocks, each as tall as the share of tokens that it computes on"
+    predictor: str = "Predictor {number}"
+    stage_kept: str = "keeps {kept} of {seen} tokens"
+    scores: str = "keep scores {low} to {high}"
+    answer: str = "Answer"
+    fonts: tuple[str, ...] = (DEFAULT_FONT,)
+
+    def written_with(self, fonts: tuple[str, ...]) -> Self:
+        """Give the same words in other fonts."""
+        return replace(self, fonts=fonts)
+
+
+ENGLISH = Captions()
+
+
+def chinese_font() -> str | None:
+    """Give an installed font that can write Chinese; None when there is none."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return next((name for name in CHINESE_FONTS if name in installed), None)

@@ -1,0 +1,1 @@
+"""The words of figures in files and on the page, in every language."""

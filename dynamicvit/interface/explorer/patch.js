@@ -1,0 +1,82 @@
+// What became of one patch: at each stage its score, its rank and how near the cut it was; as a table and as a sentence.
+
+const SCORE_UNITS = 10000; // the server sends scores as whole numbers
+
+const score = (units) => (units / SCORE_UNITS).toFixed(3);
+const signed = (units) => `${units < 0 ? "−" : "+"}${score(Math.abs(units))}`;
+
+/** Gives what a stage did with a patch: null where it was dropped before, else {isKept, rank, score, gap, places}. */
+function fateAt(stage, patch) {
+  if (stage.scores[patch] === null) return null;
+  const [rank, kept] = [stage.ranks[patch], stage.kept.length];
+  const isKept = rank <= kept;
+  const gap = stage.cut === null ? null : stage.scores[patch] - stage.cut;
+  return { isKept, rank, score: stage.scores[patch], gap, places: isKept ? kept - rank + 1 : rank - kept };
+}
+
+function describePlace(patch, [, columns]) {
+  const [row, column] = [Math.floor(patch / columns) + 1, (patch % columns) + 1];
+  return dynamicvit.say("explore.patch_place", { row, column });
+}
+
+function describeEnd(stages, patch) {
+  const dropped = stages.findIndex((stage) => !fateAt(stage, patch)?.isKept);
+  return dropped < 0 ? dynamicvit.say("explore.patch_kept") : dynamicvit.say("explore.patch_dropped", { stage: dropped + 1 });
+}
+
+/** Gives the sentence for a screen reader. */
+function describePatch(answer, patch, isPinned) {
+  const [place, end] = [describePlace(patch, answer.grid), describeEnd(answer.stages, patch)];
+  const head = dynamicvit.say("explore.patch_fate", { place, end });
+  const pinned = isPinned ? dynamicvit.say("explore.patch_is_pinned") : "";
+  return [head, pinned, ...answer.stages.map((stage) => describeStage(stage, patch))].filter(Boolean).join(" ");
+}
+
+function describeStage(stage, patch) {
+  const fate = fateAt(stage, patch);
+  if (!fate) return "";
+  const values = { stage: stage.name, score: score(fate.score), rank: fate.rank, live: stage.live };
+  if (fate.gap === null) return dynamicvit.say("explore.patch_uncut", values);
+  const distance = { gap: score(Math.abs(fate.gap)), places: fate.places };
+  if (fate.isKept) return dynamicvit.say("explore.patch_above", { ...values, ...distance });
+  return dynamicvit.say("explore.patch_below", { ...values, ...distance });
+}
+
+/** Fills the table, one column for each stage; dashes where there is nothing to say. */
+function showPatch(answer, patch, isPinned) {
+  const { stages, grid } = answer;
+  const fates = stages.map((stage) => (patch === null ? null : fateAt(stage, patch)));
+  const dropped = fates.map((fate) => Boolean(fate && !fate.isKept));
+  setText("patch-place", patch === null ? dynamicvit.say("explore.patch_none") : describePlace(patch, grid));
+  setText("patch-end", patch === null ? "" : describeEnd(stages, patch));
+  setText("patch-status", patch === null ? "" : describePatch(answer, patch, isPinned));
+  part("patch-end").classList.toggle("is-dropped", dropped.includes(true));
+  part("patch-pinned").hidden = !isPinned;
+  part("readout").classList.toggle("is-blank", patch === null);
+  fillRow("patch-stages", stages.map((stage, k) => describeColumn(stage, fates[k])), dropped, "th");
+  fillRow("patch-scores", fates.map((fate) => fate && score(fate.score)), dropped);
+  fillRow("patch-ranks", fates.map((fate, k) => fate && describeRank(fate, stages[k])), dropped);
+  fillRow("patch-gaps", fates.map((fate) => fate && fate.gap !== null && signed(fate.gap)), dropped);
+  fillRow("patch-places", fates.map((fate) => fate && fate.gap !== null && `${fate.isKept ? "+" : "−"}${fate.places}`), dropped);
+}
+
+function describeColumn({ name }, fate) {
+  if (!fate) return name;
+  return fate.isKept
+    ? dynamicvit.say("explore.patch_stage_kept", { stage: name })
+    : dynamicvit.say("explore.patch_stage_dropped", { stage: name });
+}
+
+const describeRank = ({ rank }, { live }) => dynamicvit.say("explore.patch_rank_of", { rank, live });
+
+function fillRow(name, texts, dropped, tag = "td") {
+  const row = part(name);
+  while (row.children.length > 1) row.lastElementChild.remove();
+  texts.forEach((text, k) => {
+    const cell = document.createElement(tag);
+    if (tag === "th") cell.scope = "col";
+    cell.classList.toggle("is-dropped", dropped[k]);
+    cell.textContent = text || "–";
+    row.append(cell);
+  });
+}

@@ -1,0 +1,45 @@
+// What the models answer and what that costs.
+
+const timings = new Map(); // as `answers`: (image, model, language, settings) -> timing
+
+function showPredictions(answer) {
+  for (const model of ["dense", "pruned"]) part(model).replaceChildren(...answer[model].map(predictionRow));
+  part("agreement").classList.toggle("is-different", !answer.agrees);
+  setText("sign", answer.agrees ? "✓" : "≠");
+  setText("verdict", answer.verdict);
+  setText("confidence", answer.confidence);
+}
+
+function predictionRow({ label, share, percent }) {
+  const row = document.createElement("li");
+  const [name, number, bar] = ["name", "percent", "bar"].map((kind) => {
+    const span = document.createElement("span");
+    span.className = kind;
+    row.append(span);
+    return span;
+  });
+  name.textContent = label;
+  name.title = label;
+  number.textContent = percent;
+  bar.style.setProperty("--share", share);
+  return row;
+}
+
+function showCosts(answer) {
+  setText("macs-dense", answer.macs.dense);
+  setText("macs-pruned", answer.macs.pruned);
+  setText("macs-predictors", answer.macs.predictors);
+  setText("macs-saved", answer.macs.saved);
+  part("macs-saved").classList.toggle("is-loss", answer.macs.is_loss);
+  const timing = timings.get(shown.key);
+  if (timing) showTiming(timing);
+  else part("time-row").classList.add("is-stale"); // the last ones stay, dimmed, until the slider rests
+}
+
+function showTiming(timing) {
+  part("time-row").classList.remove("is-stale");
+  setText("time-note", timing.problem ?? timing.note);
+  part("time-note").classList.toggle("is-slower", Boolean(timing.is_slower));
+  part("time-saved").classList.toggle("is-loss", Boolean(timing.is_slower));
+  for (const name of ["dense", "pruned", "saved"]) setText(`time-${name}`, timing[name] ?? "–");
+}

@@ -1,0 +1,1 @@
+"""How far a long piece of work is, and what went wrong."""

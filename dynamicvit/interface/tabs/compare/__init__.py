@@ -1,0 +1,1 @@
+"""The tab that reduces the tokens of one picture in several ways, at equal cost."""

@@ -1,0 +1,1 @@
+"""Many pictures at a time: average keep maps, agreement and savings."""

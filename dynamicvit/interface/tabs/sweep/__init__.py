@@ -1,0 +1,1 @@
+"""The tab that lowers the keep ratio step by step until the prediction flips."""

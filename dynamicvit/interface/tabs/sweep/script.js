@@ -1,0 +1,177 @@
+// Asks the server ratio by ratio; what it answered stays for the picture and model, also when the sweep was stopped.
+
+const RATIOS = props.value; // "1.00" first
+const CHART_EVERY = 5; // points after which the chart is drawn anew
+const sweeps = new Map(); // picture and model -> rows by ratio
+let subject = null; // the picture and model that the tab is about
+let isDrawing = false;
+
+const keyOf = (scene) => `${scene.image} ${scene.model}`;
+const rows = () => sweeps.get(keyOf(subject));
+const missing = () => RATIOS.filter((ratio) => !rows().has(ratio));
+const currentRatio = () => {
+  const ratio = dynamicvit.scene?.settings.keep_ratio;
+  return typeof ratio === "number" ? ratio.toFixed(2) : null;
+};
+
+const run = createRun({
+  ask: (ratio) => server.sweep_point(subject.image, subject.model, Number(ratio)),
+  async receive(row, ratio) {
+    rows().set(ratio, row);
+    part("found").hidden = false;
+    showRow(row);
+    markCurrent();
+    if (rows().size % CHART_EVERY === 1) await drawChart();
+  },
+  finish() {
+    showStart();
+    drawChart();
+  },
+});
+
+// What is shown ---------------------------------------------------------------------------------------------------
+
+function onScene(scene) {
+  if (scene && (!subject || keyOf(scene) !== keyOf(subject))) {
+    run.stop();
+    if (!sweeps.has(keyOf(scene))) sweeps.set(keyOf(scene), new Map());
+    subject = scene;
+    showSubject();
+  }
+  part("own-settings").hidden = !scene || currentRatio() !== null;
+  markCurrent();
+}
+
+function showSubject() {
+  showMessage(subject ? "" : dynamicvit.say("tabs.no_scene"));
+  setText("title", subject ? dynamicvit.say("sweep.title", { title: subject.title }) : "");
+  setText("verdict", "");
+  setText("jumped", "");
+  showStart();
+  if (!subject) return;
+  showTable();
+  drawChart();
+}
+
+function showStart() {
+  const isBegun = subject && rows().size > 0;
+  part("start").hidden = !subject || run.isRunning || missing().length === 0;
+  setText("start", isBegun ? dynamicvit.say("sweep.resume") : dynamicvit.say("sweep.start"));
+}
+
+function showTable() {
+  part("found").hidden = rows().size === 0;
+  part("rows").replaceChildren();
+  for (const row of rows().values()) showRow(row);
+  markCurrent();
+}
+
+function showDense(dense) {
+  part("rows").querySelector(".is-dense")?.remove();
+  const line = append(part("rows"), "tr", "", { class: "is-dense" });
+  part("rows").prepend(line);
+  append(line, "th", dynamicvit.say("sweep.dense"), { scope: "row" });
+  for (const name of ["confidence", "gmacs"]) append(line, "td", dense[name]);
+  append(line, "td", "–");
+  append(line, "td", dense.milliseconds);
+  append(line, "td", dense.answer, { class: "answer", title: dense.answer });
+}
+
+function showRow(row) {
+  const line = append(part("rows"), "tr", "", { "data-ratio": row.ratio });
+  const name = append(line, "th", "", { scope: "row" });
+  append(name, "button", row.ratio, { type: "button", class: "row-button" });
+  for (const value of [row.confidence, row.gmacs, row.saved, row.milliseconds]) append(line, "td", value);
+  const answer = append(line, "td", "", { class: "answer", title: row.answer });
+  append(answer, "span", row.agrees ? "● " : "◇ ", {
+    class: row.agrees ? "sign-same" : "sign-other",
+    "aria-hidden": "true",
+  });
+  append(answer, "span", row.agrees ? dynamicvit.say("sweep.same") : row.answer);
+  line.addEventListener("click", () => jump(row.ratio));
+}
+
+/** Draws the chart of what is known; one drawing is under way at a time, and the newest wish goes next. */
+async function drawChart() {
+  if (isDrawing || !subject || rows().size === 0) return;
+  isDrawing = true;
+  const wish = () => `${keyOf(subject)} ${rows().size} ${dynamicvit.language}`;
+  const asked = wish();
+  const { image, model } = subject;
+  const ratios = [...rows().keys()].map(Number);
+  const width = part("chart").clientWidth;
+  const answer = await call(() => server.sweep_chart(image, model, ratios, width, dynamicvit.language));
+  isDrawing = false;
+  if (asked !== wish()) {
+    if (!run.isRunning) drawChart();
+    return;
+  }
+  if (answer.problem) {
+    showMessage(answer.problem);
+    return;
+  }
+  activatePoints(showChart(part("chart"), answer.svg));
+  setText("how", answer.how);
+  if (!run.isRunning) setText("verdict", answer.verdict);
+  showDense(answer.dense);
+}
+
+// From a point or a row to the explorer ---------------------------------------------------------------------------
+
+/** Makes the points of the chart one stop for the Tab key, with the arrow keys between them. */
+function activatePoints(chart) {
+  const points = [...rows().values()].map((row) => {
+    const point = chart.querySelector(`[id="ratio-${row.ratio}"]`);
+    const key = row.agrees ? "sweep.point_same" : "sweep.point_other";
+    const label = dynamicvit.say(key, row);
+    for (const [name, value] of Object.entries({ role: "button", tabindex: -1, "aria-label": label })) {
+      point.setAttribute(name, value);
+    }
+    point.dataset.ratio = row.ratio;
+    point.addEventListener("click", () => jump(row.ratio));
+    return point;
+  });
+  points[0].setAttribute("tabindex", 0);
+  points.forEach((point, index) => point.addEventListener("keydown", (event) => onPointKey(event, points, index)));
+  markCurrent();
+}
+
+function onPointKey(event, points, index) {
+  const step = { ArrowRight: -1, ArrowUp: -1, ArrowLeft: 1, ArrowDown: 1 }[event.key]; // cheaper is further left
+  if (event.key === "Enter" || event.key === " ") jump(points[index].dataset.ratio);
+  else if (!step) return;
+  event.preventDefault();
+  const next = points[index + (step ?? 0)];
+  if (!next) return;
+  points[index].setAttribute("tabindex", -1);
+  next.setAttribute("tabindex", 0);
+  next.focus();
+}
+
+function jump(ratio) {
+  dynamicvit.jump({ keep_ratio: Number(ratio) });
+  setText("jumped", dynamicvit.say("sweep.jumped", { ratio }));
+}
+
+function markCurrent() {
+  for (const node of element.querySelectorAll("[data-ratio]")) {
+    const isCurrent = node.dataset.ratio === currentRatio();
+    node.classList.toggle("is-current", isCurrent);
+    if (isCurrent) node.setAttribute("aria-current", "true");
+    else node.removeAttribute("aria-current");
+  }
+}
+
+// Events ----------------------------------------------------------------------------------------------------------
+
+function onLanguage() {
+  dynamicvit.translate(element);
+  showSubject();
+}
+
+part("start").addEventListener("click", () => run.start(missing()));
+part("stop").addEventListener("click", () => run.stop());
+dynamicvit.on("language", onLanguage);
+dynamicvit.on("scene", onScene);
+onLanguage();
+onScene(dynamicvit.scene);

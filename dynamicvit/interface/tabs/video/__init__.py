@@ -1,0 +1,1 @@
+"""A short clip: what each stage keeps of every frame."""

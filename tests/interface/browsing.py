@@ -1,0 +1,107 @@
+"""Driving the page in a real browser: what the browser tests share besides their fixtures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(os.path.exists, ["/usr/bin/chromium", shutil.which("chromium") or ""]), None)
+START_S = 120
+
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium at /usr/bin/chromium or on PATH"),
+]
+
+# Lets a test hold back answers of the server: the next ones take so many milliseconds longer.
+SLOW_ANSWERS = """
+window.delays = [];
+window.questions = 0;
+const realFetch = window.fetch;
+window.fetch = async (...args) => {
+  const isQuestion = String(args[0].url ?? args[0]).includes("component_server");
+  const delay = isQuestion ? window.delays.shift() : 0;
+  window.questions += isQuestion;
+  const answer = await realFetch(...args);
+  if (delay) await new Promise((done) => setTimeout(done, delay));
+  return answer;
+};
+"""
+# Keeps what was shown, in order.
+HISTORY = """
+const root = document.querySelector("[data-part=root]");
+window.shown = [];
+new MutationObserver(() => window.shown.push(root.dataset.shown.split(" ").pop()))
+  .observe(root, { attributeFilter: ["data-shown"] });
+"""
+SET_SLIDER = """(ratio) => {
+  const slider = document.querySelector("[data-part=slider]");
+  slider.value = ratio;
+  slider.dispatchEvent(new Event("input"));
+}"""
+PIXEL = """([view, x, y]) => {
+  const canvas = document.querySelectorAll("[data-part=canvas]")[view];
+  const [column, row] = [x * canvas.width, y * canvas.height];
+  return [...canvas.getContext("2d").getImageData(column, row, 1, 1).data.slice(0, 3)];
+}"""
+
+
+def wait_for(url: str, app: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and app.poll() is None:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail("the app did not start")
+
+
+class Page:
+    """The page as a visitor sees it."""
+
+    def __init__(self, page: Any) -> None:
+        self.raw = page
+
+    def text(self, part: str, index: int = 0) -> str:
+        return self.raw.locator(f"[data-part={part}]").nth(index).inner_text()
+
+    def counts(self) -> list[str]:
+        return [self.text("count", stage) for stage in (1, 2, 3)]
+
+    def shown(self) -> list[str]:
+        """Image, model and ratio that are on the canvases."""
+        return str(self.raw.locator("[data-part=root]").get_attribute("data-shown")).split(" ")
+
+    def wait_for_ratio(self, ratio: str) -> None:
+        self.raw.wait_for_function(
+            "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
+            arg=ratio,
+            timeout=15_000,
+        )
+
+    def wait_for_other_image(self, image: str) -> None:
+        self.raw.wait_for_function(
+            "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
+            arg=image,
+            timeout=15_000,
+        )
+
+    def upload(self, path: Path) -> None:
+        """Give the upload control a file, in place of the picture that it holds."""
+        remove = self.raw.locator("#picture button[aria-label='Remove Image']")
+        if remove.count():
+            remove.click()
+        self.raw.locator("#picture input[type=file]").set_input_files(path)
+
+    def pixel(self, view: int, x: float, y: float) -> list[int]:
+        return self.raw.evaluate(PIXEL, [view, x, y])

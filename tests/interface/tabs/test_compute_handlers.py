@@ -1,0 +1,67 @@
+"""What the Compute tab asks for, without a page."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from dynamicvit.interface.handlers import Workbench
+from dynamicvit.interface.tabs.compute import handlers
+from dynamicvit.interface.tabs.compute.handlers import ComputeHandlers
+from dynamicvit.interface.tabs.width import MAX_WIDTH, MIN_WIDTH, checked_width
+
+
+@pytest.fixture(scope="module")
+def model(bench: Workbench) -> str:
+    key = bench.first_model()
+    assert key is not None
+    return key
+
+
+@pytest.fixture
+def tab(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> ComputeHandlers:
+    monkeypatch.setattr(handlers, "MEASURING_BUDGET_MS", 1.0)
+    return ComputeHandlers(bench)
+
+
+def test_rows_add_up_to_the_whole_pass(tab: ComputeHandlers, model: str) -> None:
+    answer = json.loads(json.dumps(tab.profile("cat", model, {"keep_ratio": 0.7}, 900)))
+    *parts, whole = answer["rows"]
+    for side in ("dense_gmacs", "pruned_gmacs"):
+        numbers = [float(row[side]) for row in parts if row[side] != "\N{EN DASH}"]
+        assert sum(numbers) == pytest.approx(float(whole[side]), abs=0.0005 * len(parts))
+
+
+def test_tokens_fall_at_the_stages_and_the_dense_model_has_no_predictors(tab: ComputeHandlers, model: str) -> None:
+    rows = {row["name"]: row for row in tab.profile("cat", model, {"keep_ratio": 0.7}, 900)["rows"]}
+    assert [rows[f"Block {number}"]["pruned_tokens"] for number in (1, 3, 5, 12)] == ["196", "137", "96", "67"]
+    assert {rows[f"Block {number}"]["dense_tokens"] for number in range(1, 13)} == {"196"}
+    assert rows["Predictor of stage 2"]["dense_gmacs"] == "\N{EN DASH}"
+
+
+def test_explanation_names_what_cannot_be_saved(tab: ComputeHandlers, model: str) -> None:
+    answer = tab.profile("cat", model, {"keep_mass": 0.5}, 900)
+    assert "no pruning reaches it" in answer["explanation"]
+    assert "The predictors cost" in answer["explanation"]
+    assert "runs" in answer["how"]
+
+
+def test_chart_speaks_the_visitors_language(tab: ComputeHandlers, model: str) -> None:
+    svg = tab.profile("cat", model, {"keep_ratio": 0.7}, 300, "zh")["svg"]
+    texts = [node.text for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
+    assert {"前端", "毫秒"} <= set(texts)
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"keep_ratio": 7}, {"keep_ratio": [0.5, 0.4]}])
+def test_wrong_settings_give_a_sentence(tab: ComputeHandlers, model: str, settings: object) -> None:
+    assert tab.profile("cat", model, settings, 900)["problem"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [(640.4, 640), (10, MIN_WIDTH), (10**9, MAX_WIDTH), (None, MIN_WIDTH), ("9", MIN_WIDTH), (float("inf"), MIN_WIDTH)],
+)
+def test_charts_have_a_width_that_can_be_drawn(asked: object, given: int) -> None:
+    assert checked_width(asked) == given

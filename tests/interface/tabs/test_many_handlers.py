@@ -1,0 +1,123 @@
+"""Many pictures, without a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import EXAMPLES
+
+from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.interface.current_settings.component import Asked, asked_from
+from dynamicvit.interface.handlers import Workbench
+from dynamicvit.interface.tabs.many import handlers
+from dynamicvit.interface.tabs.many.component import _Events
+from dynamicvit.interface.tabs.many.handlers import Upload, survey_examples, survey_uploads
+from dynamicvit.interface.tabs.many.wording import describe_survey, survey_csv, table_of
+
+
+def asked(**sent: object) -> Asked:
+    return asked_from({"settings": {"keep_ratio": 0.5}, **sent})
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> list[Upload]:
+    """A picture, an archive with a good and a bad file, and an archive that is damaged."""
+    archive, damaged = tmp_path / "stored.zip", tmp_path / "damaged.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(EXAMPLES / "pagoda.jpg", "in/pagoda.jpg")
+        file.writestr("in/=1+1.png", b"no picture")
+    damaged.write_bytes(archive.read_bytes().replace(b"PK\1\2", b"XXXX"))
+    return [
+        Upload("holiday.zip", archive),
+        Upload("broken.zip", damaged),
+        Upload("cat.jpg", EXAMPLES / "cat.jpg"),
+    ]
+
+
+def test_one_bad_file_is_named_and_does_not_stop_the_rest(bench: Workbench, uploads: list[Upload]) -> None:
+    states = list(survey_uploads(bench, uploads, asked()))
+    assert [(state.done, state.total) for state in states] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert [picture.name for picture in states[-1].survey.pictures] == ["in/pagoda.jpg", "cat.jpg"]
+    assert [problem.name for problem in states[-1].problems] == ["broken.zip", "in/=1+1.png"]
+    assert "save it as JPEG" in states[-1].problems[1].sentence
+
+
+def test_survey_grows_picture_by_picture(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "example_names", lambda: ["cat", "pagoda"])
+    counts = [len(state.survey.pictures) for state in survey_examples(bench, asked())]
+    assert counts == [0, 1, 2]
+
+
+def test_survey_says_of_a_picture_what_the_explorer_says(bench: Workbench) -> None:
+    (*_, last) = survey_uploads(bench, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked())
+    plain = bench.analyze_file(str(EXAMPLES / "cat.jpg"), 0.5, None)
+    (picture,) = last.survey.pictures
+    assert picture.dense.label == plain["dense"]["top"][0]["label"]
+    assert picture.pruned.probability == pytest.approx(plain["pruned"]["top"][0]["probability"])
+    assert picture.saved_share == pytest.approx(plain["saved_share"])
+    kept = [sorted(stage["kept_patches"]) for stage in plain["stages"]]
+    assert [shares.ravel().nonzero()[0].tolist() for shares in last.survey.keep_maps] == kept
+
+
+def test_settings_of_the_explorer_are_used(bench: Workbench) -> None:
+    (*_, last) = survey_uploads(
+        bench, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked(settings={"keep_ratio": [0.5, 0.25, 0.25]})
+    )
+    assert last.survey.pictures[0].kept_counts == (98, 49, 49)
+
+
+def test_nothing_and_too_much_are_refused_in_a_sentence(
+    bench: Workbench, uploads: list[Upload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError, match="no pictures yet"):
+        next(survey_uploads(bench, [], asked()))
+    monkeypatch.setattr(handlers, "MAX_PICTURES", 2)
+    with pytest.raises(ImageError, match="at most 2"):
+        next(survey_uploads(bench, uploads, asked()))
+
+
+@pytest.mark.parametrize("sent", [{"model": ["x"]}, {"settings": {"keep_ratio": 7}}, {"settings": "x"}])
+def test_settings_that_no_page_sends_are_refused(sent: object) -> None:
+    with pytest.raises(SettingError):
+        asked_from(sent)
+
+
+@pytest.mark.parametrize("sent", [None, "x", {}, {"language": ["zh"], "is_narrow": "yes"}])
+def test_page_that_shows_nothing_yet_gets_the_first_settings(sent: object) -> None:
+    found = asked_from(sent)
+    assert (found.model, found.settings.keep_ratio, found.words.language, found.is_narrow) == (None, 0.7, "en", False)
+
+
+def test_model_that_is_gone_is_refused_in_a_sentence(bench: Workbench) -> None:
+    with pytest.raises(DynamicViTError, match="no longer in the list"):
+        next(survey_examples(bench, asked(model="gone.safetensors")))
+
+
+def test_what_is_shown_follows_the_language(bench: Workbench, uploads: list[Upload]) -> None:
+    (*_, last) = survey_uploads(bench, uploads, asked())
+    english, chinese = describe_survey(last, asked()), describe_survey(last, asked(language="zh"))
+    assert english["saved"] == chinese["saved"]
+    assert english["problems"] == chinese["problems"]
+    assert "Stage 3" in english["maps"]
+    assert "阶段 3" in chinese["maps"]
+    assert len(table_of(last.survey, asked().words)["headers"]) == len(table_of(last.survey, asked().words)["data"][0])
+
+
+def test_file_repeats_the_survey(bench: Workbench, uploads: list[Upload]) -> None:
+    (*_, last) = survey_uploads(bench, uploads, asked())
+    rows = list(csv.DictReader(io.StringIO(survey_csv(last.survey), newline="")))
+    assert [row["picture"] for row in rows] == ["in/pagoda.jpg", "cat.jpg"]
+    for row, picture in zip(rows, last.survey.pictures, strict=True):
+        assert float(row["gmacs_dense"]) - float(row["gmacs_pruned"]) == pytest.approx(float(row["gmacs_saved"]))
+        assert row["agrees"] == str(picture.agrees)
+        assert [row[f"tokens_stage_{stage}"] for stage in (1, 2, 3)] == ["98", "49", "24"]
+
+
+def test_page_is_told_what_is_wrong_and_keeps_its_results(bench: Workbench) -> None:
+    (values,) = _Events(bench).survey_files(None, {"settings": {"keep_ratio": 0.5}})
+    assert "no pictures yet" in values[0]["problem"]
+    assert all(value["__type__"] == "update" and len(value) == 1 for value in values[1:4])

@@ -1,0 +1,88 @@
+"""The tabs with many pictures and with clips, in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from browsing import ROOT, Page, needs_browser
+
+from dynamicvit.video import ClipWriter
+
+pytestmark = needs_browser
+
+EXAMPLES = ROOT / "assets" / "examples"
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+PLAYS = """() => {
+  const clip = document.querySelector("#video-shown video");
+  return clip && clip.videoWidth > 0 && clip.currentTime > 0 && !clip.error;
+}"""
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.raw.get_by_role("tab", name=name).click()
+
+
+def line(page: Page, tab: str) -> Any:
+    return page.raw.locator(f"#{tab}-progress [data-part=line-text]")
+
+
+def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> None:
+    archive = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(EXAMPLES / "cat.jpg", "in/cat.jpg")
+        file.writestr(HOSTILE, b"no picture")
+    open_tab(page, "Many images")
+    page.raw.locator("#many-files input[type=file]").set_input_files([archive, EXAMPLES / "pagoda.jpg"])
+    page.raw.locator("#many-files", has_text="pagoda").wait_for()
+    page.raw.get_by_role("button", name="Analyse these").press("Enter")
+    line(page, "many").filter(has_text="Done: 3 files").wait_for(timeout=20_000)
+    assert page.text("pictures") == "2"
+    assert page.raw.get_by_role("img", name="Average keep maps. Stage 1: keeps 70").locator("svg").count() == 1
+    assert page.text("problems").startswith(HOSTILE)
+    page.raw.locator("#many-table").get_by_text("in/cat.jpg").filter(visible=True).first.wait_for()
+    with page.raw.expect_download() as download:
+        page.raw.get_by_text("Download as CSV").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8-sig").splitlines()))
+    assert [row["picture"] for row in rows] == ["in/cat.jpg", "pagoda.jpg"]
+    page.raw.get_by_text("中文").click()
+    page.raw.locator("#many-table").get_by_text("稠密模型的答案").filter(visible=True).first.wait_for()
+    assert line(page, "many").inner_text().endswith("共 3 个文件。")
+
+
+def test_survey_can_be_stopped_and_keeps_what_it_has(page: Page) -> None:
+    open_tab(page, "Many images")
+    page.raw.get_by_role("button", name="Analyse the examples").click()
+    line(page, "many").filter(has_text="1 of 8").wait_for(timeout=10_000)
+    page.raw.locator("#many-stop").click()
+    line(page, "many").filter(has_text="Stopped after").wait_for()
+    looked_at = int(line(page, "many").inner_text().split()[2])
+    assert 1 <= looked_at < 8
+    assert page.raw.locator("#many-stop").is_hidden()
+    page.raw.wait_for_function("(n) => document.querySelector('[data-part=pictures]').textContent == n", arg=looked_at)
+
+
+def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
+    with ClipWriter(tmp_path / "clip", 8.0) as writer:
+        for step in range(8):
+            writer.write(np.full((120, 160, 3), 25 * step, np.uint8))
+    open_tab(page, "Video")
+    page.raw.locator("#video-clip input[type=file]").set_input_files(writer.path)
+    page.raw.locator("#video-clip video").wait_for()
+    assert page.raw.locator("#video-clip [aria-label^=Trim]").is_hidden()  # it would ask another host
+    page.raw.get_by_role("button", name="Show the stages").press("Enter")
+    line(page, "video").filter(has_text="The whole clip: 1.0 s").wait_for(timeout=20_000)
+    page.raw.wait_for_function(PLAYS, timeout=10_000)
+
+
+def test_file_that_is_no_clip_is_refused_in_a_sentence(page: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no clip")
+    open_tab(page, "Video")
+    page.raw.locator("#video-clip input[type=file]").set_input_files(broken)
+    page.raw.locator("#video-clip video").wait_for(state="attached")
+    page.raw.get_by_role("button", name="Show the stages").click()
+    page.raw.get_by_role("alert").get_by_text("save it as MP4").wait_for(timeout=10_000)

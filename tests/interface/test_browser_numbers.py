@@ -1,0 +1,98 @@
+"""The tabs Sweep, Compare and Compute in a real browser, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from browsing import SET_SLIDER, Page, needs_browser
+
+pytestmark = needs_browser
+
+SIZES = [(1440, 900), (390, 844)]
+
+
+def open_tab(page: Page, name: str) -> Any:
+    """Open a tab, from the menu where there is no room for its name, and give its component."""
+    button = page.raw.locator(f"#tab-{name}-button")
+    if not button.is_visible():
+        page.raw.locator("#tabs .overflow-menu > button").click()
+        button = page.raw.locator("#tabs .overflow-dropdown button", has_text=name.capitalize())
+    button.click()
+    tab = page.raw.locator(f"#{name}")
+    tab.locator("[data-part=title]", has_text="Butterfly").wait_for(timeout=15_000)
+    return tab
+
+
+def fits(page: Page) -> bool:
+    return page.raw.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_sweep_can_be_stopped_keeps_its_rows_and_leads_back_to_the_explorer(page: Page) -> None:
+    tab = open_tab(page, "sweep")
+    tab.locator("[data-part=start]").focus()
+    page.raw.keyboard.press("Enter")
+    tab.locator("[data-ratio='0.95'] td").first.wait_for(timeout=20_000)
+    page.raw.keyboard.press("Enter")  # the focus went to Cancel
+    tab.locator("[data-part=verdict]", has_text="0.9").wait_for(timeout=15_000)
+    rows = tab.locator("tr[data-ratio]")
+    assert 2 <= rows.count() < 19
+    assert page.raw.evaluate("document.activeElement.dataset.part") == "start"
+
+    point = tab.locator("svg [role=button]").first
+    point.focus()
+    page.raw.keyboard.press("ArrowLeft")
+    page.raw.keyboard.press("Enter")
+    tab.locator("[data-part=jumped]", has_text="keep ratio 0.95").wait_for()
+    tab.locator("tr[data-ratio='0.95'].is-current").wait_for(timeout=15_000)
+    tab.locator("tr[data-ratio='1.00'] button").click()
+    tab.locator("svg [data-ratio='1.00'].is-current").wait_for(timeout=15_000)
+    page.raw.locator("#tabs button[role=tab]").first.click()
+    assert page.text("ratio") == "1.00"
+
+
+def test_sweep_of_another_picture_starts_anew_and_the_first_one_stays_known(page: Page) -> None:
+    tab = open_tab(page, "sweep")
+    tab.locator("[data-part=start]").click()
+    tab.locator("tr[data-ratio='1.00']").wait_for(timeout=20_000)
+    page.raw.get_by_role("button", name="Example: Espresso").click()
+    tab.locator("[data-part=title]", has_text="Espresso").wait_for(timeout=15_000)
+    assert tab.locator("tr[data-ratio]").count() == 0
+    page.raw.get_by_role("button", name="Example: Butterfly").click()
+    tab.locator("tr[data-ratio='1.00']").wait_for(timeout=15_000)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: int) -> None:
+    page = open_page(width, height)
+    tab = open_tab(page, "compare")
+    tab.locator("[data-part=start]").focus()
+    page.raw.keyboard.press("Enter")
+    tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
+    assert tab.locator(".card").count() == 6
+    assert tab.get_by_role("img", name="DynamicViT: 67 of 196 patches").count() == 1
+    assert fits(page)
+
+    tab.get_by_role("radio", name="equal GMACs").focus()
+    page.raw.keyboard.press("ArrowRight")
+    tab.locator("[data-part=start]").click()
+    tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
+    assert tab.locator(".card[data-method=grid]", has_text="keep ratio 0.700").count() == 1
+
+    tab.locator("[data-part=seed]").fill("-1")
+    tab.locator("[data-part=message]", has_text="whole number").wait_for()
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_compute_is_measured_when_the_tab_is_seen_and_follows_the_slider(
+    open_page: Any, width: int, height: int
+) -> None:
+    page = open_page(width, height)
+    tab = open_tab(page, "compute")
+    tab.locator("svg").wait_for(timeout=30_000)
+    assert tab.locator("tbody tr", has_text="Block 12").locator("td").nth(1).inner_text() == "67"
+    assert "no pruning reaches it" in tab.locator("[data-part=explanation]").inner_text()
+    page.raw.evaluate(SET_SLIDER, "0.50")
+    tab.locator("[data-part=title]", has_text="0.50").wait_for(timeout=15_000)
+    tab.locator("tbody tr", has_text="Block 12").locator("td", has_text="24").wait_for(timeout=30_000)
+    assert fits(page)
