@@ -38,8 +38,8 @@ class ModelConfig:
         embed_dim, depth, num_heads, mlp_ratio, qkv_bias, drop_path_rate: as in timm.
         norm_eps: epsilon of the backbone's layer norms.
         residual_divisor: each residual branch is divided by it (LV-ViT: 2).
-        embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or the
-            first stages of EfficientNet-Lite0.
+        embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or
+            the stages of EfficientNet-Lite0.
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
         token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
             alone (see :class:`~dynamicvit.models.readout.TokenReadout`).

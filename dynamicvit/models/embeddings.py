@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from dynamicvit.models.config import ModelConfig
 
+LITE0_CHANNELS = 320
+
 
 class PatchEmbedding(nn.Module):
     """One convolution whose kernel is the patch (ViT, DeiT)."""
@@ -45,7 +47,7 @@ class LVViTStem(nn.Module):
 
 
 class Lite0Stem(nn.Module):
-    """The first six stages of EfficientNet-Lite0 at output stride 16, then a linear map to the tokens.
+    """All seven stages of EfficientNet-Lite0 at output stride 16, then a linear map to the tokens.
 
     Modules keep timm's names, so the weights of ``tf_efficientnet_lite0`` load into them by key.
     """
@@ -55,11 +57,11 @@ class Lite0Stem(nn.Module):
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
         self.conv_stem = network.conv_stem
         self.bn1 = network.bn1
-        self.blocks = network.blocks[:6]
-        self.proj = nn.Conv2d(192, embed_dim, kernel_size=1)
+        self.blocks = network.blocks
+        self.proj = nn.Conv2d(LITE0_CHANNELS, embed_dim, kernel_size=1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Give the stem's own feature map, (B, 192, rows, columns), before it becomes tokens."""
+        """Give the stem's own feature map, (B, 320, rows, columns), before it becomes tokens."""
         # On a CPU its depthwise convolutions take half the time in this layout.
         images = images.contiguous(memory_format=torch.channels_last)
         return self.blocks(self.bn1(self.conv_stem(images)))

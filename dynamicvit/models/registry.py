@@ -48,7 +48,6 @@ _PRUNED: dict[str, ModelConfig] = {
     # The geometry of the checkpoint that ships with this project; not one of the paper's.
     "dynamicvit_lite0_192_patch16_224": ModelConfig(
         embed_dim=192,
-        depth=10,
         num_heads=3,
         embedding="lite0",
         token_features=1280,

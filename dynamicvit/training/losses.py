@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynamicvit.models.vit import TrainingOutput
+from dynamicvit.training.objective import Average, alone
 
 Criterion = Literal["soft", "smooth", "hard"]
 TokenTerm = Literal["mse", "kl"]
@@ -43,35 +44,41 @@ class LossParts:
 
 def sparsification_loss(
     output: TrainingOutput,
-    targets: Tensor,
-    teacher_logits: Tensor,
-    teacher_tokens: Tensor,
+    targets: Tensor | None,
+    teacher_logits: Tensor | None,
+    teacher_tokens: Tensor | None,
     ratios: Sequence[float],
     *,
     weights: LossWeights | None = None,
     criterion: Criterion = "soft",
     token_term: TokenTerm = "mse",
     batch_ratio: bool = False,
+    average: Average = alone,
 ) -> LossParts:
     """Add up classification, keep-ratio and distillation losses.
 
     Args:
         output: of the student's training forward.
-        targets: (B, classes) probabilities for "soft", else (B,) class indices.
-        teacher_logits: (B, classes).
-        teacher_tokens: the teacher's counterpart of ``output.token_outputs``.
+        targets: (B, classes) probabilities for "soft", else (B,) class indices; None leaves the term out.
+        teacher_logits: (B, classes); None leaves the term out.
+        teacher_tokens: the teacher's counterpart of ``output.token_outputs``; None leaves the term out.
         ratios: target share of all N tokens to keep, for each stage.
         criterion: cross entropy with soft targets, with label smoothing 0.1, or plain.
         token_term: "mse" on features (DeiT) or "kl" on auxiliary logits (LV-ViT).
         batch_ratio: compare the mean over the whole batch with the target, not each image's.
+        average: mean over all processes; the mean of their gradients is then that of the loss of the whole batch.
 
     Source: Rao et al. 2021, section 3.3, equations 12 to 16; reductions as in the released code.
     """
     weights = weights or LossWeights()
-    classification = classification_loss(output.logits, targets, criterion)
-    ratio = ratio_loss(output.decisions, ratios, batch_ratio=batch_ratio)
-    logits_kl = kl_loss(output.logits, teacher_logits)
-    tokens = token_loss(output.token_outputs, teacher_tokens, output.decisions[-1], token_term)
+    classification = logits_kl = tokens = output.logits.sum() * 0.0
+    if targets is not None:
+        classification = classification_loss(output.logits, targets, criterion)
+    ratio = ratio_loss(output.decisions, ratios, batch_ratio=batch_ratio, average=average)
+    if teacher_logits is not None:
+        logits_kl = kl_loss(output.logits, teacher_logits)
+    if teacher_tokens is not None:
+        tokens = token_loss(output.token_outputs, teacher_tokens, output.decisions[-1], token_term, average)
     total = (
         weights.classification * classification
         + weights.ratio * ratio / len(output.decisions)
@@ -86,15 +93,24 @@ def classification_loss(logits: Tensor, targets: Tensor, criterion: Criterion) -
     return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
-def ratio_loss(decisions: Sequence[Tensor], ratios: Sequence[float], *, batch_ratio: bool = False) -> Tensor:
+def ratio_loss(
+    decisions: Sequence[Tensor], ratios: Sequence[float], *, batch_ratio: bool = False, average: Average = alone
+) -> Tensor:
     """Sum over the stages of the squared distance of the kept share from its target.
 
     Args:
         decisions: for each stage (B, N) keep decisions.
         ratios: target share for each stage.
+        batch_ratio, average: as in :func:`sparsification_loss`.
     """
-    dims = (0, 1) if batch_ratio else (1,)
-    errors = [(mask.mean(dim=dims) - ratio).square().mean() for mask, ratio in zip(decisions, ratios, strict=True)]
+    errors = []
+    for mask, ratio in zip(decisions, ratios, strict=True):
+        share = mask.mean(dim=1)
+        if batch_ratio:
+            own = share.mean()
+            # The value is that of all processes, the gradient this one's share of it.
+            share = own + (average(own.detach()) - own.detach())
+        errors.append((share - ratio).square().mean())
     return torch.stack(errors).sum()
 
 
@@ -103,16 +119,59 @@ def kl_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return F.kl_div(logits.log_softmax(-1), teacher_logits.log_softmax(-1), reduction="batchmean", log_target=True)
 
 
-def token_loss(tokens: Tensor, teacher_tokens: Tensor, decision: Tensor, term: TokenTerm) -> Tensor:
+def token_loss(
+    tokens: Tensor, teacher_tokens: Tensor, decision: Tensor, term: TokenTerm, average: Average = alone
+) -> Tensor:
     """Distance of the finally kept tokens from the teacher's, all images pooled; 0 when none is kept.
 
     Args:
         tokens, teacher_tokens: (B, N, C) features or (B, N, classes) logits.
         decision: (B, N) last stage's decisions.
+        average: as in :func:`sparsification_loss`.
     """
     kept = decision > 0.5
-    if not kept.any():
-        return tokens.sum() * 0.0
     if term == "kl":
-        return kl_loss(tokens[kept], teacher_tokens[kept])
-    return F.mse_loss(tokens[kept], teacher_tokens[kept])
+        student, teacher = tokens[kept].log_softmax(-1), teacher_tokens[kept].log_softmax(-1)
+        errors = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
+    else:
+        errors = F.mse_loss(tokens[kept], teacher_tokens[kept], reduction="none").mean(dim=-1)
+    return mean_of_kept(errors, average)
+
+
+def mean_of_kept(errors: Tensor, average: Average = alone) -> Tensor:
+    """Mean of the (n,) errors of the kept tokens over all processes; 0 when none of them keeps any.
+
+    A process's sum is divided by the mean number over the processes, so that averaging the processes' gradients
+    weighs every token alike.
+    """
+    count = average(errors.new_tensor(float(len(errors))))
+    return errors.sum() / count.clamp_min(1e-6)
+
+
+def evidence_loss(keep_scores: Sequence[Tensor], decisions: Sequence[Tensor], evidence: Tensor) -> Tensor:
+    """How little the predictors' scores go with each token's evidence: 1 minus their correlation, mean over stages.
+
+    Beyond the paper: the teacher says of every place how well it alone names what the whole picture shows, which is a
+    direct target for the ranking of tokens. Scale and level of the scores stay free. A stage looks at the tokens that
+    reached it; one that fewer than two tokens reached has no ranking and counts as 0.
+
+    Args:
+        keep_scores: for each stage (B, N) log-odds of keeping.
+        decisions: for each stage (B, N) what it kept, 1 or 0 up to rounding.
+        evidence: (B, N), higher is better.
+    """
+    reached = torch.ones_like(evidence)
+    losses = []
+    for scores, decision in zip(keep_scores, decisions, strict=True):
+        correlation = _correlation(scores, evidence, reached)
+        losses.append(((1.0 - correlation) * (reached.sum(dim=1) >= 2)).mean())
+        reached = (decision > 0.5).to(evidence.dtype)
+    return torch.stack(losses).mean()
+
+
+def _correlation(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Pearson correlation of (B, N) rows over the places that the mask (B, N) names: (B,)."""
+    count = mask.sum(dim=1, keepdim=True).clamp_min(1.0)
+    x = (x - (x * mask).sum(dim=1, keepdim=True) / count) * mask
+    y = (y - (y * mask).sum(dim=1, keepdim=True) / count) * mask
+    return (x * y).sum(dim=1) / (x.square().sum(dim=1) * y.square().sum(dim=1) + 1e-6).sqrt()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynamicvit.errors import CheckpointError
 from dynamicvit.models.embeddings import Lite0Stem
+from dynamicvit.training.objective import Teacher
 
 FEATURES = 1280
 
@@ -21,20 +22,28 @@ class TeacherView:
     """What the teacher sees in a batch of pictures.
 
     Attributes:
-        stem: (B, 192, rows, columns) features of the stages that it shares with the student's stem.
+        stem: (B, 320, rows, columns) features of the stages that it shares with the student's stem.
         dense: (B, N, 1280) its last features at every place, before the last ReLU6.
         pooled: (B, 1280) mean over the places of the features after ReLU6.
         logits: (B, 1000).
+        evidence: (B, N) log-probability that a place by itself names the class that the whole picture names; what
+            a token is worth to the prediction.
     """
 
     stem: Tensor
     dense: Tensor
     pooled: Tensor
     logits: Tensor
+    evidence: Tensor
 
 
-class Lite0Teacher(nn.Module):
-    """A frozen EfficientNet-Lite0 at output stride 16, so that its last map has a place for each token."""
+class Lite0Teacher(Teacher):
+    """A frozen EfficientNet-Lite0 at output stride 16, so that its last map has a place for each token.
+
+    All but its last two layers are the student's stem too, so a picture's stem features are all that is ever needed.
+    """
+
+    replaces_images = True
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -47,14 +56,29 @@ class Lite0Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> TeacherView:
         """Look at (B, 3, H, W) images with mean and standard deviation 0.5."""
+        return self.view(self.features(images))
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the stem's features of (B, 3, H, W) images with mean and standard deviation 0.5."""
         network = self.network
-        stem = network.blocks[:6](network.bn1(network.conv_stem(images)))
-        last = network.conv_head(network.blocks[6:](stem))
+        images = images.contiguous(memory_format=torch.channels_last)
+        return {"stem": network.blocks(network.bn1(network.conv_stem(images)))}
+
+    @torch.no_grad()
+    def view(self, features: dict[str, Tensor]) -> TeacherView:
+        """Compute the rest of the network."""
+        network, stem = self.network, features["stem"]
+        last = network.conv_head(stem)
         norm = network.bn2
         before = F.batch_norm(last, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         dense = before.flatten(2).transpose(1, 2)
-        pooled = F.relu6(dense).mean(dim=1)
-        return TeacherView(stem, dense, pooled, network.classifier(pooled))
+        by_place = F.relu6(dense)
+        pooled = by_place.mean(dim=1)
+        logits = network.classifier(pooled)
+        names = network.classifier(by_place).log_softmax(dim=-1)
+        evidence = (names + logits.log_softmax(dim=-1).unsqueeze(1)).logsumexp(dim=-1)
+        return TeacherView(stem, dense, pooled, logits, evidence)
 
     @property
     def classifier(self) -> nn.Linear:
@@ -62,7 +86,7 @@ class Lite0Teacher(nn.Module):
         return self.network.classifier
 
     def give_stem(self, stem: Lite0Stem) -> None:
-        """Copy the first stages into a student's stem."""
+        """Copy the convolutional stages into a student's stem."""
         own = {name: value for name, value in stem.state_dict().items() if name.startswith("proj.")}
         shared = {name: value for name, value in self.network.state_dict().items() if name in stem.state_dict()}
         stem.load_state_dict(own | shared)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dynamicvit.models.vit import TrainingOutput
-from dynamicvit.training.losses import kl_loss, ratio_loss, sparsification_loss, token_loss
+from dynamicvit.training.losses import evidence_loss, kl_loss, ratio_loss, sparsification_loss, token_loss
 
 
 def test_equal_logits_have_no_divergence():
@@ -35,9 +35,58 @@ def test_dropping_every_token_gives_a_token_loss_of_zero_and_finite_gradients(te
 
 
 def test_the_whole_loss_is_finite_with_everything_dropped():
-    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.zeros(2, 4),) * 3)
+    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.zeros(2, 4),) * 3, (torch.zeros(2, 4),) * 3)
     parts = sparsification_loss(
         output, torch.full((2, 5), 0.2), torch.randn(2, 5), torch.randn(2, 4, 6), (0.7, 0.5, 0.3)
     )
     assert torch.isfinite(parts.total)
     assert parts.ratio == pytest.approx(0.49 + 0.25 + 0.09)
+
+
+def test_leaving_targets_and_teacher_out_leaves_the_ratio_loss():
+    scores = (torch.zeros(2, 4),) * 2
+    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.ones(2, 4),) * 2, scores)
+    parts = sparsification_loss(output, None, None, None, (0.7, 0.5))
+    assert parts.total == pytest.approx(2.0 * (0.09 + 0.25) / 2)
+
+
+@pytest.mark.parametrize("term", ["mse", "kl"])
+def test_processes_that_keep_different_numbers_of_tokens_weigh_every_token_alike(term):
+    tokens, teacher = torch.randn(4, 6, 5, requires_grad=True), torch.randn(4, 6, 5)
+    decision = torch.tensor([[1.0] * 6, [1.0] * 5 + [0.0], [0.0] * 6, [1.0] + [0.0] * 5])
+    (whole,) = torch.autograd.grad(token_loss(tokens, teacher, decision, term), tokens)
+    halves = [
+        token_loss(tokens[half], teacher[half], decision[half], term, lambda count: torch.tensor(12.0 / 2))
+        for half in (slice(0, 2), slice(2, 4))
+    ]
+    (mean,) = torch.autograd.grad(sum(halves) / 2, tokens)
+    torch.testing.assert_close(mean, whole)
+
+
+def test_processes_hold_the_whole_batch_to_the_ratio():
+    shares = torch.tensor([[0.9, 0.7], [0.1, 0.3]], requires_grad=True)
+    (whole,) = torch.autograd.grad(ratio_loss([shares], [0.4], batch_ratio=True), shares)
+    halves = [
+        ratio_loss([shares[row : row + 1]], [0.4], batch_ratio=True, average=lambda share: torch.tensor(0.5))
+        for row in range(2)
+    ]
+    assert halves[0].item() == pytest.approx(0.01)
+    (mean,) = torch.autograd.grad(sum(halves) / 2, shares)
+    torch.testing.assert_close(mean, whole)
+
+
+def test_evidence_asks_for_the_ranking_alone_among_the_tokens_that_are_left():
+    evidence = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+    kept = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    ranked, reversed_ = 5.0 * evidence - 7.0, -evidence
+    assert evidence_loss([ranked], [kept], evidence) == pytest.approx(0, abs=1e-5)
+    assert evidence_loss([reversed_], [kept], evidence) == pytest.approx(2, abs=1e-5)
+    only_two = torch.tensor([[9.0, 4.0, 100.0, -100.0]])
+    assert evidence_loss([ranked, only_two], [kept, kept], evidence) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_stage_that_nothing_reached_has_no_ranking_and_finite_gradients():
+    scores = torch.randn(1, 4, requires_grad=True)
+    loss = evidence_loss([scores, scores], [torch.zeros(1, 4)] * 2, torch.randn(1, 4))
+    loss.backward()
+    assert torch.isfinite(scores.grad).all()

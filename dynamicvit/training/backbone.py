@@ -1,0 +1,73 @@
+"""Dense weights into a model that may have predictors, another number of classes or another image size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from dynamicvit.checkpoints.reading import read_state_dict
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.training.timm_teacher import create_timm_network
+
+TIMM = "timm:"
+_HEADS = ("head.", "aux_head.", "token_readout.classifier.")
+_PREDICTORS = "score_predictor."
+
+
+def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor]:
+    """Give start weights by name: of a file, or with ``timm:NAME`` the pretrained ones of timm.
+
+    Raises:
+        CheckpointError: they cannot be had.
+        SettingError: timm has no such model, or it was trained on pictures with another normalisation.
+    """
+    if not source.startswith(TIMM):
+        return read_state_dict(Path(source))
+    network = create_timm_network(source.removeprefix(TIMM), None)
+    own, wanted = network.pretrained_cfg, model.config.preprocessing
+    if (tuple(own["mean"]), tuple(own["std"])) != (wanted.mean, wanted.std):
+        raise SettingError(f"{source} was trained with another mean and standard deviation than the model's pictures.")
+    return network.state_dict()
+
+
+def load_backbone(model: DynamicVisionTransformer, weights: dict[str, Tensor], source: str) -> bool:
+    """Copy start weights into a model.
+
+    Predictors that the weights lack keep their initialisation, and predictors that the model lacks are passed over.
+    A head for another number of classes is left out; the position embedding is resampled to the model's grid.
+
+    Returns:
+        Whether the model's head is new.
+
+    Raises:
+        CheckpointError: the weights are of another model.
+    """
+    expected = model.state_dict()
+    found = {name: value for name, value in weights.items() if name in expected or not name.startswith(_PREDICTORS)}
+    has_new_head = found.get("head.weight", expected["head.weight"]).shape != expected["head.weight"].shape
+    if has_new_head:
+        found = {name: value for name, value in found.items() if not name.startswith(_HEADS)}
+    if "pos_embed" in found:
+        found["pos_embed"] = _resampled(found["pos_embed"], expected["pos_embed"])
+    may_be_missing = (_PREDICTORS, *_HEADS) if has_new_head else (_PREDICTORS,)
+    missing = [name for name in expected if name not in found and not name.startswith(may_be_missing)]
+    strange = [name for name, value in found.items() if name not in expected or value.shape != expected[name].shape]
+    if missing or strange:
+        named = f"lacks {missing[0]}" if missing else f"has {strange[0]} {tuple(found[strange[0]].shape)}"
+        raise CheckpointError(f"{source} does not fit the model to be trained: it {named}; check --model and --set.")
+    model.load_state_dict(found, strict=False)
+    return has_new_head
+
+
+def _resampled(positions: Tensor, expected: Tensor) -> Tensor:
+    """Bring a square grid of positions, class token first, to the number that is expected."""
+    if positions.ndim != 3 or positions.shape[1] == expected.shape[1]:
+        return positions
+    old, new = (math.isqrt(grid.shape[1] - 1) for grid in (positions, expected))
+    if old * old + 1 != positions.shape[1]:
+        return positions
+    return resample_abs_pos_embed(positions, [new, new], [old, old], num_prefix_tokens=1)

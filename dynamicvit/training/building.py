@@ -1,0 +1,92 @@
+"""From the options to an objective and its teacher."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from dynamicvit.errors import SettingError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import create_model
+from dynamicvit.training.backbone import load_backbone, read_start
+from dynamicvit.training.distillation import Distillation, DistillationWeights
+from dynamicvit.training.feature_distillation import FeatureDistillation, FeatureWeights
+from dynamicvit.training.losses import LossWeights
+from dynamicvit.training.objective import Objective, Teacher
+from dynamicvit.training.sparsification import DenseTeacher, Sparsification
+from dynamicvit.training.teacher import Lite0Teacher, TeacherView
+from dynamicvit.training.timm_teacher import TimmTeacher
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+def build(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
+    """Give the objective with its student at its start weights, and the frozen teacher.
+
+    Raises:
+        SettingError: the options do not fit together.
+        CheckpointError: weights cannot be had or do not fit.
+    """
+    if options.objective == "sparsify":
+        return _build_sparsification(options, config)
+    if config.embedding == "lite0" and options.teacher == LITE0:
+        return _build_shared_stem(options, config)
+    return _build_feature_distillation(options, config)
+
+
+def start_from_teacher(
+    options: argparse.Namespace, objective: Distillation, teacher: Lite0Teacher, views: Iterable[TeacherView]
+) -> None:
+    """Give the hybrid its closed-form start, and then the weights of ``--start`` on the teacher's own stem."""
+    objective.start(teacher, views)
+    if options.start is not None:
+        load_backbone(objective.student, read_start(options.start, objective.student), options.start)
+        teacher.give_stem(objective.stem)
+
+
+def _build_sparsification(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
+    student = create_model(config)
+    dense = create_model(replace(config, prune_locations=(), drop_path_rate=0.0))
+    weights = read_start(options.start, student)
+    has_new_head = load_backbone(student, weights, options.start)
+    load_backbone(dense, weights, options.start)
+    objective = Sparsification(
+        student,
+        LossWeights(options.classification_weight, options.ratio_weight, options.distillation_weight),
+        token_term=options.token_term,
+        batch_ratio=options.batch_ratio,
+        has_new_head=has_new_head,
+    )
+    return objective, DenseTeacher(dense)
+
+
+def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
+    if config.num_classes != 1000:
+        raise SettingError("EfficientNet-Lite0 knows 1000 classes, and so does its student; leave --classes out.")
+    if options.teacher_weights is None:
+        raise SettingError("Give EfficientNet-Lite0's weights with --teacher-weights.")
+    weights = DistillationWeights(
+        options.logits_weight, options.dense_weight, options.ratio_weight, options.evidence_weight
+    )
+    objective = Distillation(create_model(config), weights)
+    if options.keep_ratio is None:
+        objective.student.score_predictor.requires_grad_(False)
+    return objective, Lite0Teacher(options.teacher_weights)
+
+
+def _build_feature_distillation(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
+    student = create_model(config)
+    if options.start is not None:
+        load_backbone(student, read_start(options.start, student), options.start)
+    if options.keep_ratio is None:
+        student.score_predictor.requires_grad_(False)
+    elif not config.num_stages:
+        raise SettingError("This model has no pruning stages; leave --keep-ratio out to train it dense.")
+    teacher = TimmTeacher(options.teacher, options.teacher_weights, config)
+    side = config.image_size
+    seen = teacher.features(torch.zeros(1, 3, side, side))
+    weights = FeatureWeights(options.logits_weight, options.dense_weight, options.pooled_weight, options.ratio_weight)
+    return FeatureDistillation(student, seen["dense"].shape[-1], seen["pooled"].shape[-1], weights), teacher

@@ -1,0 +1,259 @@
+"""The training program trains, goes on after a stop to the same weights, and spoils nothing when it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from training.examples import TINY, TINY_OPTIONS, write_dense_weights, write_folder, write_tar
+from training.gradients import write_gradients
+from training.teachers import write_lite0_weights
+
+from dynamicvit import train as program
+from dynamicvit.checkpoints.loading import load_checkpoint
+from dynamicvit.checkpoints.reading import read_metadata
+from dynamicvit.errors import ImageError, SettingError, TrainingError
+from dynamicvit.models.registry import create_model
+from dynamicvit.train import main
+from dynamicvit.training.options import parse_arguments
+from dynamicvit.training.preparation import prepare
+
+ROOT = Path(__file__).parents[1]
+PLAIN = ["--mixup", "0", "--cutmix", "0", "--auto-augment", "", "--erasing", "0", "--color-jitter", "0"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def command(tmp_path, folder):
+    """Sparsify the tiny model: 6 steps of 8 pictures, three epochs."""
+    start = write_dense_weights(tmp_path / "dense.safetensors")
+    return [
+        *["sparsify", "--data", str(folder), "--start", str(start), "--output", str(tmp_path / "run"), *TINY_OPTIONS],
+        *["--batch", "8", "--epochs", "3", "--warmup-epochs", "0.5", "--backbone-frozen-epochs", "1"],
+        *["--workers", "0", "--log-every", "1", "--save-every", "2"],
+    ]
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def state_of(folder):
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def assert_same(first, second):
+    """The same tensors, bit for bit."""
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def stop_in(step, arguments, monkeypatch):
+    """Run the program until it dies in the middle of a step."""
+    original = program.gradients
+
+    def gradients(run, sample):
+        if run.step == step - 1:
+            raise KeyboardInterrupt
+        return original(run, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "gradients", gradients)
+        with pytest.raises(KeyboardInterrupt):
+            main(arguments)
+
+
+def test_sparsification_lowers_the_loss_and_brings_the_kept_shares_to_their_targets(tmp_path, command):
+    main([*command, *PLAIN, "--epochs", "30", "--lr", "3e-3", "--backbone-lr-factor", "1"])
+    lines = lines_of(tmp_path / "run")
+    first, last = lines[:10], lines[-10:]
+
+    def mean(some, name):
+        return sum(line[name] for line in some) / len(some)
+
+    assert mean(last, "loss") < 0.8 * mean(first, "loss")
+    shares = torch.tensor([line["kept_shares"] for line in last]).mean(0)
+    assert shares.tolist() == pytest.approx([0.7, 0.49, 0.343], abs=0.08)
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, command, monkeypatch):
+    options = ["--keep-ratio", "0.4:0.9", "--drop-path", "0.1", "--image-size", "24:32"]
+    main([*command, *options])
+    # After the save of step 2 and the log line of step 3.
+    stop_in(4, [*command, *options, "--output", str(tmp_path / "stopped")], monkeypatch)
+    assert len(lines_of(tmp_path / "stopped")) == 3
+    main([*command, *options, "--output", str(tmp_path / "stopped")])
+    whole, stopped = tmp_path / "run", tmp_path / "stopped"
+    assert_same(state_of(stopped)["objective"], state_of(whole)["objective"])
+    assert_same(state_of(stopped)["averaged"], state_of(whole)["averaged"])
+    untimed = [[{**line, "seconds": 0} for line in lines_of(run)] for run in (stopped, whole)]
+    assert untimed[0] == untimed[1]
+    assert [line["image_size"] for line in lines_of(whole)] == [24, 24, 24, 32, 32, 32]
+    ratios = [line["keep_ratio"] for line in lines_of(whole)]
+    assert len(set(ratios)) == 6
+    assert 0.4 <= min(ratios) <= max(ratios) <= 0.9
+
+
+def test_two_processes_compute_the_gradients_of_one(tmp_path, command):
+    options = [*command, "--keep-ratio", "0.4:0.9", "--batch-ratio"]
+    write_gradients(tmp_path / "one.pt", options)
+    # --multi_gpu is accelerate's word for several processes; there are none here, and so it is two CPU processes.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    result = subprocess.run(
+        [*launch, str(ROOT / "tests" / "training" / "gradients.py"), str(tmp_path / "two.pt"), *options],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    one, two = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "two"))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert two["numbers"].pop("kept_shares") == pytest.approx(one["numbers"].pop("kept_shares"))
+    assert two["numbers"] == pytest.approx(one["numbers"], rel=1e-4)
+    assert one["gradients"].keys() == two["gradients"].keys()
+    for name, gradient in one["gradients"].items():
+        torch.testing.assert_close(two["gradients"][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(tmp_path, command, monkeypatch):
+    stop_in(4, command, monkeypatch)
+    run = tmp_path / "run"
+    before = {name: (run / name).read_bytes() for name in ("state.pt", "weights.safetensors")}
+    original = program.mean_over_processes
+
+    def mean_over_processes(run, loss):
+        return {**original(run, loss), "loss": float("nan")}
+
+    monkeypatch.setattr(program, "mean_over_processes", mean_over_processes)
+    with pytest.raises(TrainingError, match="loss is not finite at step 3"):
+        main(command)
+    assert {name: (run / name).read_bytes() for name in before} == before
+    assert [line["step"] for line in lines_of(run)] == [1, 2]
+
+
+def test_photos_without_labels_are_trained_on_by_the_teacher_alone(tmp_path, command, capsys):
+    photos = write_tar(tmp_path / "photos.tar")
+    main([*command, "--data", str(photos), "--warmup-epochs", "0", "--backbone-frozen-epochs", "0"])
+    assert "without labels" in capsys.readouterr().out
+    assert all(line["classification"] == 0 for line in lines_of(tmp_path / "run"))
+    assert any(line["tokens"] > 0 for line in lines_of(tmp_path / "run"))
+
+
+def test_other_classes_get_a_new_head_that_learns_from_labels(tmp_path, command):
+    start = write_dense_weights(tmp_path / "five.safetensors", num_classes=5)
+    main([*command, "--start", str(start)])
+    assert all(line["logits_kl"] == 0 for line in lines_of(tmp_path / "run"))
+    with pytest.raises(SettingError, match="new head learns from labels"):
+        main([*command, "--start", str(start), "--ignore-labels", "--output", str(tmp_path / "unlabelled")])
+
+
+def test_a_broken_photo_stops_the_run_in_one_sentence(tmp_path, command, folder):
+    for path in folder.glob("*/*.png"):
+        path.write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match="cannot be read; repair or remove it"):
+        main(command)
+
+
+def test_without_accelerate_one_sentence_says_what_to_install(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(SettingError, match=r"pip install -e '\.\[train\]'"):
+        main(command)
+
+
+def test_the_end_is_summed_up_dense_and_at_every_ratio(tmp_path, command, folder, capsys):
+    main([*command, "--val", str(folder), "--summary-ratios", "0.7", "0.5"])
+    accuracy = json.loads((tmp_path / "run" / "summary.json").read_text())["accuracy"]
+    assert [entry["keep_ratio"] for entry in accuracy] == [None, 0.7, 0.5]
+    assert all(0 <= entry["top1"] <= 1 and entry["photos"] == 16 for entry in accuracy)
+    assert accuracy[0]["gmacs"] > accuracy[1]["gmacs"] > accuracy[2]["gmacs"]
+    assert "dense: top-1" in capsys.readouterr().out
+
+
+def test_the_saved_weights_are_a_checkpoint_with_its_history(tmp_path, command):
+    main([*command, "--keep-ratio", "0.3:0.9"])
+    weights = tmp_path / "run" / "weights.safetensors"
+    load_checkpoint(create_model(TINY), weights)
+    metadata = read_metadata(weights)
+    assert metadata["keep_ratios"] == "0.3:0.9"
+    assert metadata["images"] == "48"
+    assert json.loads(metadata["class_names"]) == ["blue", "red"]
+
+
+def test_another_length_or_another_model_is_refused_in_the_same_folder(command):
+    main(command)
+    with pytest.raises(SettingError, match=r"epochs 3\.0, not 5\.0"):
+        main([*command, "--epochs", "5"])
+
+
+def test_the_program_fails_with_one_sentence(tmp_path):
+    options = ["sparsify", "--data", str(tmp_path / "none.tar"), "--start", "x", "--output", str(tmp_path / "run")]
+    result = subprocess.run(
+        [sys.executable, "-m", "dynamicvit.train", *options], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Cannot read photos from")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def teacher_file(tmp_path_factory):
+    return write_lite0_weights(tmp_path_factory.mktemp("teacher") / "lite0.pth")
+
+
+@pytest.fixture
+def distill(tmp_path, teacher_file):
+    """Distil EfficientNet-Lite0 into the hybrid: two steps of 4 pictures, stored twice."""
+    photos = write_tar(tmp_path / "photos.tar")
+    return [
+        *["distill", "--data", str(photos), "--teacher-weights", str(teacher_file), "--output", str(tmp_path / "run")],
+        *["--set", "depth=3", "prune_locations=0,1,2", "--image-size", "64", "--batch", "4", "--start-images", "8"],
+        *["--warmup-epochs", "0.5", "--workers", "0", "--log-every", "1", "--save-every", "1"],
+    ]
+
+
+def test_the_hybrid_goes_on_from_weights_on_its_teachers_stem(tmp_path, distill, monkeypatch):
+    main([*distill, "--images", "4", "--warmup-epochs", "0"])
+    dense = state_of(tmp_path / "run")["averaged"]
+    sparse = ["--images", "8", "--output", str(tmp_path / "sparse"), "--keep-ratio", "0.2:1.0"]
+    sparse += ["--start", str(tmp_path / "run" / "weights.safetensors"), "--lr", "1e-9"]
+    stop_in(2, [*distill, *sparse], monkeypatch)
+    main([*distill, *sparse])
+    after = state_of(tmp_path / "sparse")["averaged"]
+    assert dense.keys() == after.keys()
+    for name, value in dense.items():
+        torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-4, msg=name)
+    assert [line["images"] for line in lines_of(tmp_path / "sparse")] == [4, 8]
+    assert read_metadata(tmp_path / "sparse" / "weights.safetensors")["keep_ratios"] == "0.2:1"
+
+
+def test_stored_features_are_those_of_the_crops_that_are_trained_on(tmp_path, distill):
+    fresh = [*distill, "--paste", "0", "--epochs", "2"]
+    stored = [*fresh, "--cache-crops", "2", "--output", str(tmp_path / "stored")]
+    runs = [prepare(parse_arguments(arguments)) for arguments in (fresh, stored)]
+    for samples in zip(*(run.samples() for run in runs), strict=True):
+        first, second = (run.batch(sample) for run, sample in zip(runs, samples, strict=True))
+        torch.testing.assert_close(second.view.stem, first.view.stem, atol=1e-2, rtol=1e-2)
+        torch.testing.assert_close(second.view.logits, first.view.logits, atol=1e-2, rtol=1e-2)
+        assert second.images is None
+    main(stored)
+    assert lines_of(tmp_path / "stored")[-1]["images"] == 16
+
+
+def test_any_timm_classifier_teaches_a_model_of_ones_own(tmp_path, folder):
+    torch.save(timm.create_model("lcnet_035", num_classes=1000).state_dict(), tmp_path / "lcnet.pth")
+    options = ["--teacher", "lcnet_035", "--teacher-weights", str(tmp_path / "lcnet.pth"), *TINY_OPTIONS]
+    options += ["--classes", "1000", "--batch", "8", "--epochs", "3", "--workers", "0", "--log-every", "1"]
+    main(["distill", "--data", str(folder), "--output", str(tmp_path / "run"), *options, "--keep-ratio", "0.7"])
+    assert lines_of(tmp_path / "run")[0].keys() >= {"logits_kl", "dense", "pooled", "ratio", "kept_shares"}
