@@ -54,7 +54,7 @@ async function ask() {
   const answer = await call(() => server.analyse(asked.image, asked.model, wantedSettings(), dynamicvit.language));
   isAsking = false;
   if (!answer.problem) remember(answers, key, answer);
-  if (asked === scene) {
+  if (asked.image === scene.image && asked.model === scene.model) {
     if (answer.problem) showProblem(answer.problem);
     else await show(answer, asked, number, key);
   }
