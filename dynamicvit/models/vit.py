@@ -180,13 +180,19 @@ class DynamicVisionTransformer(nn.Module):
         return self.train_on_tokens(tokens, noise)
 
     def train_on_tokens(
-        self, tokens: Tensor, noise: Sequence[Tensor] | None = None, shares: Sequence[float] | None = None
+        self,
+        tokens: Tensor,
+        noise: Sequence[Tensor] | None = None,
+        shares: Sequence[float] | None = None,
+        noise_scale: float = 1.0,
     ) -> TrainingOutput:
         """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens.
 
         Args:
             shares: for each stage the share of tokens to keep on average, whatever the predictors' level; their own
                 level when not given, as in the paper.
+            noise_scale: how much the noise counts against the scores; 1 is the paper's, towards 0 the choice becomes
+                that of inference, the highest scores.
         """
         batch, num_patches = tokens.shape[0], tokens.shape[1] - 1
         keep_mask = tokens.new_ones(batch, num_patches)
@@ -198,6 +204,7 @@ class DynamicVisionTransformer(nn.Module):
                 stage = len(decisions)
                 log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
                 keep_scores.append(log_probs[..., 0] - log_probs[..., 1])
+                log_probs = log_probs / noise_scale
                 if shares is not None:
                     log_probs = hold_share(log_probs, keep_mask, shares[stage])
                 keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])

@@ -93,9 +93,9 @@ def hold_share(log_probs: Tensor, keep_mask: Tensor, share: float) -> Tensor:
     return torch.stack([F.logsigmoid(odds + shift), F.logsigmoid(-odds - shift)], dim=-1)
 
 
-def _solve_shift(odds: Tensor, alive: Tensor, share: float, bound: float = 30.0, steps: int = 25) -> Tensor:
+def _solve_shift(odds: Tensor, alive: Tensor, share: float, margin: float = 30.0, steps: int = 30) -> Tensor:
     """Find by bisection the (B, 1) shift with which (B, N) log-odds keep ``share`` of the tokens on average."""
-    low, high = torch.full_like(odds[:, :1], -bound), torch.full_like(odds[:, :1], bound)
+    low, high = -odds.amax(dim=1, keepdim=True) - margin, -odds.amin(dim=1, keepdim=True) + margin
     for _ in range(steps):
         middle = (low + high) / 2
         too_few = ((odds + middle).sigmoid() * alive).mean(dim=1, keepdim=True) < share

@@ -66,7 +66,9 @@ class FeatureDistillation(Objective):
             kept = patches.new_ones(patches.shape[:2])
         else:
             shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
-            output = student.train_on_tokens(tokens, batch.noise, shares if batch.holds_share else None)
+            output = student.train_on_tokens(
+                tokens, batch.noise, shares if batch.holds_share else None, batch.noise_scale
+            )
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = (decisions[-1] > 0.5).to(patches.dtype)
             ratio = ratio_loss(decisions, shares)

@@ -31,6 +31,7 @@ class Batch:
         holds_share: hold each image's kept share at the ratio, whatever the predictors' level, as training over a range
             of ratios needs; else the ratio loss alone pulls it there, as in the paper.
         noise: for each stage (B, N, 2) Gumbel noise; drawn when not given.
+        noise_scale: how much the noise counts against the scores; 1 in the paper.
         average: mean of a number over all processes, for terms that pool the tokens of the whole batch.
     """
 
@@ -40,6 +41,7 @@ class Batch:
     keep_ratio: float | None = None
     holds_share: bool = False
     noise: Sequence[Tensor] | None = None
+    noise_scale: float = 1.0
     average: Average = alone
 
 

@@ -102,6 +102,7 @@ class Run:
             keep_ratio=ratio,
             holds_share=bounds is not None and bounds[0] < bounds[1],
             noise=None if ratio is None else self._noise(),
+            noise_scale=options.noise_scale,
             average=self._average(),
         )
 

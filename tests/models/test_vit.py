@@ -83,6 +83,21 @@ def test_masked_training_attention_equals_really_dropping_the_tokens(variant, ra
     torch.testing.assert_close(masked.logits, pruned.logits, atol=1e-5, rtol=1e-5)
 
 
+def test_with_next_to_no_noise_training_keeps_what_inference_keeps():
+    model, images = tiny_model(), pictures()
+    ratio = 0.5
+    with torch.no_grad():
+        pruned = model.forward_stages(images, ratio)
+        tokens, _ = model.embed(images)
+        shares = [len(stage.kept_patches[0]) / 16 for stage in pruned.stages]
+        trained = model.train_on_tokens(tokens, shares=shares, noise_scale=1e-6)
+        noisy = model.train_on_tokens(tokens, shares=shares)
+    for stage, decision in zip(pruned.stages, trained.decisions, strict=True):
+        kept = [set(row.nonzero().flatten().tolist()) for row in decision]
+        assert kept == [set(row.tolist()) for row in stage.kept_patches]
+    assert any((a > 0.5).ne(b > 0.5).any() for a, b in zip(trained.decisions, noisy.decisions, strict=True))
+
+
 def test_dropped_tokens_are_not_computed_on():
     model, images = tiny_model(), pictures()
     lengths = []
