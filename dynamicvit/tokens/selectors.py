@@ -78,7 +78,7 @@ class GridSelector:
     """
 
     def __call__(self, context: SelectionContext) -> Tensor:
-        order = _even_order(*context.grid).to(context.tokens.device)
+        order = even_order(*context.grid).to(context.tokens.device)
         return -order[context.live_patches].to(context.tokens.dtype)
 
 
@@ -127,7 +127,7 @@ def create_selector(name: str, *, seed: int = 0) -> TokenSelector | TokenMerger:
 
 
 @lru_cache(maxsize=16)
-def _even_order(rows: int, columns: int) -> Tensor:
+def even_order(rows: int, columns: int) -> Tensor:
     """Give each cell of a grid its place (0 first) in an order whose every prefix is spread evenly."""
     # The R2 sequence: steps of 1/g and 1/g^2 with g the plastic number, the 2-D relative of the golden ratio.
     plastic = 1.32471795724474602596

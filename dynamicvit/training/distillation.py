@@ -13,18 +13,19 @@ from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.tokens.schedule import stage_ratios
 from dynamicvit.training.losses import evidence_loss, kl_loss, mean_of_kept, ratio_loss
 from dynamicvit.training.objective import Average, Batch, Loss, Objective
-from dynamicvit.training.start import RunningRegression, hybrid_parts, start_as_identity
+from dynamicvit.training.start import RunningRegression, even_preference, hybrid_parts, start_as_identity
 from dynamicvit.training.teacher import Lite0Teacher, TeacherView
 
 
 @dataclass(frozen=True)
 class DistillationWeights:
-    """How the parts add up."""
+    """How the parts add up; ``spread`` is what lying evenly spread counts beside the evidence, in nats."""
 
     logits: float = 1.0
     dense: float = 1.0
     ratio: float = 2.0
     evidence: float = 1.0
+    spread: float = 1.0
 
 
 class Distillation(Objective):
@@ -82,11 +83,13 @@ class Distillation(Objective):
             logits, patches = student.read_out(tokens), tokens[:, 1:]
         else:
             shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
-            output = student.train_on_tokens(tokens, batch.noise, shares if batch.holds_share else None)
+            output = student.train_on_tokens(
+                tokens, batch.noise, shares if batch.holds_share else None, batch.noise_scale
+            )
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = decisions[-1]
             ratio = ratio_loss(decisions, shares)
-            evidence = evidence_loss(output.keep_scores, decisions, view.evidence)
+            evidence = evidence_loss(output.keep_scores, decisions, self._worth(view))
         logits_kl = kl_loss(logits, view.logits)
         dense = self._dense_loss(patches, kept > 0.5, view.dense, batch.average)
         weights = self.weights
@@ -98,6 +101,11 @@ class Distillation(Objective):
     def _embed(self, view: TeacherView) -> Tensor:
         """Make tokens of the stem's features, which the teacher has computed already."""
         return self.student.add_class_token(self.stem.proj(view.stem))
+
+    def _worth(self, view: TeacherView) -> Tensor:
+        """Give what a token is worth keeping for, (B, N): its evidence, and that its neighbours are not kept too."""
+        rows, columns = view.stem.shape[2:]
+        return view.evidence + self.weights.spread * even_preference(rows, columns).to(view.evidence.device)
 
     def _dense_loss(self, patches: Tensor, kept: Tensor, target: Tensor, average: Average) -> Tensor:
         """Squared error of the kept tokens' features, each channel scaled by its spread; 0 when none is kept."""

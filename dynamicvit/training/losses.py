@@ -149,29 +149,30 @@ def mean_of_kept(errors: Tensor, average: Average = alone) -> Tensor:
 
 
 def evidence_loss(keep_scores: Sequence[Tensor], decisions: Sequence[Tensor], evidence: Tensor) -> Tensor:
-    """How little the predictors' scores go with each token's evidence: 1 minus their correlation, mean over stages.
+    """How far the predictors' scores are from each token's evidence, mean over the stages.
 
     Beyond the paper: the teacher says of every place how well it alone names what the whole picture shows, which is a
-    direct target for the ranking of tokens. Scale and level of the scores stay free. A stage looks at the tokens that
-    reached it; one that fewer than two tokens reached has no ranking and counts as 0.
+    direct target for the ranking of tokens. Both become a distribution over the tokens that reached the stage, and the
+    divergence of the two counts: the best tokens weigh most, and the level of the scores stays free. A stage that
+    fewer than two tokens reached has no ranking and counts as 0.
 
     Args:
         keep_scores: for each stage (B, N) log-odds of keeping.
         decisions: for each stage (B, N) what it kept, 1 or 0 up to rounding.
-        evidence: (B, N), higher is better.
+        evidence: (B, N), on the scale of log-probabilities, higher is better.
+
+    Source: the listwise loss of Cao et al. 2007 (ListNet).
     """
-    reached = torch.ones_like(evidence)
+    reached = torch.ones_like(evidence, dtype=torch.bool)
     losses = []
     for scores, decision in zip(keep_scores, decisions, strict=True):
-        correlation = _correlation(scores, evidence, reached)
-        losses.append(((1.0 - correlation) * (reached.sum(dim=1) >= 2)).mean())
-        reached = (decision > 0.5).to(evidence.dtype)
+        losses.append((_divergence(scores, evidence, reached) * (reached.sum(dim=1) >= 2)).mean())
+        reached = decision > 0.5
     return torch.stack(losses).mean()
 
 
-def _correlation(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Pearson correlation of (B, N) rows over the places that the mask (B, N) names: (B,)."""
-    count = mask.sum(dim=1, keepdim=True).clamp_min(1.0)
-    x = (x - (x * mask).sum(dim=1, keepdim=True) / count) * mask
-    y = (y - (y * mask).sum(dim=1, keepdim=True) / count) * mask
-    return (x * y).sum(dim=1) / (x.square().sum(dim=1) * y.square().sum(dim=1) + 1e-6).sqrt()
+def _divergence(scores: Tensor, evidence: Tensor, reached: Tensor) -> Tensor:
+    """Divergence of the softmax of (B, N) scores from that of the evidence, over the places of the mask: (B,)."""
+    log_scores = scores.masked_fill(~reached, -1e4).log_softmax(dim=1)
+    log_evidence = evidence.masked_fill(~reached, -1e4).log_softmax(dim=1)
+    return F.kl_div(log_scores, log_evidence, reduction="none", log_target=True).sum(dim=1)

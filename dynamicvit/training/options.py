@@ -119,6 +119,9 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dense-weight", type=number(0), default=1.0, help="of the features by place")
     group.add_argument("--pooled-weight", type=number(0), default=1.0, help="of the pooled features (not with Lite0)")
     group.add_argument("--evidence-weight", type=number(0), default=1.0, help="of the scores' ranking (Lite0 only)")
+    group.add_argument(
+        "--spread", type=number(0), default=1.0, help="worth of lying evenly spread, beside the evidence (Lite0 only)"
+    )
     group.add_argument("--start-images", type=whole(1), default=1280, help="for the closed-form start (Lite0 only)")
     parser.set_defaults(**_DISTILL, ignore_labels=True)
 
@@ -191,6 +194,12 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--warmup-epochs", type=number(0), help="epochs in which the learning rate rises from 0")
     group.add_argument("--weight-decay", type=number(0), default=0.05, help="not on 1-d parameters")
     group.add_argument("--clip-norm", type=number(0), help="largest norm of the gradient; sparsify does not clip")
+    group.add_argument(
+        "--noise-scale",
+        type=number(0.01),
+        default=1.0,
+        help="of the Gumbel noise against the scores; 1 is the paper's, less makes training choose as inference does",
+    )
     group.add_argument("--ema", type=number(0, 1), help="decay of the averaged weights that are saved, from 0.1 rising")
     group.add_argument(
         "--ratio-weight", type=number(0), help="of the keep-ratio loss; default: 5 for deit_base, else 2"

@@ -18,6 +18,7 @@ from dynamicvit.models.embeddings import Lite0Stem
 from dynamicvit.models.layers import Attention
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.tokens.selectors import even_order
 
 
 @dataclass
@@ -88,6 +89,7 @@ def start_as_identity(model: DynamicVisionTransformer, regression: RunningRegres
         elif isinstance(module, Mlp):
             nn.init.zeros_(module.fc2.weight)
     _keep_scale_through(model)
+    _tell_places(model)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(readout.importance.weight)
 
@@ -103,6 +105,26 @@ def _keep_scale_through(model: DynamicVisionTransformer, level: float = 30.0) ->
     last.bias[-2:] += torch.tensor([level, -level])
     model.norm.weight.fill_((1.0 + 2.0 * level**2 / model.config.embed_dim) ** 0.5)
     model.norm.weight[-2:] = 0.0
+
+
+@torch.no_grad()
+def _tell_places(model: DynamicVisionTransformer) -> None:
+    """Let the two channels that the final norm gives up say where in an evenly spread order a patch is.
+
+    Predictors that see it can leave out neighbours, which say much the same. Added to both of the norm's opposite
+    constants, it leaves the norm's scale as it is.
+    """
+    side = model.config.image_size // model.config.patch_size
+    proj = hybrid_parts(model)[0].proj
+    proj.weight[-2:] = 0.0
+    cast(Tensor, proj.bias)[-2:] = 0.0
+    model.pos_embed[0, 1:, -2:] = even_preference(side, side).unsqueeze(-1)
+
+
+def even_preference(rows: int, columns: int) -> Tensor:
+    """Give each cell of a grid how early it comes in an evenly spread order: (rows * columns,), mean 0, spread 1."""
+    earliness = -even_order(rows, columns).float()
+    return (earliness - earliness.mean()) / earliness.std()
 
 
 def hybrid_parts(model: DynamicVisionTransformer) -> tuple[Lite0Stem, TokenReadout]:

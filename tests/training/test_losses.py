@@ -75,14 +75,21 @@ def test_processes_hold_the_whole_batch_to_the_ratio():
     torch.testing.assert_close(mean, whole)
 
 
-def test_evidence_asks_for_the_ranking_alone_among_the_tokens_that_are_left():
+def test_evidence_is_a_target_for_the_tokens_that_are_left_at_any_level_of_the_scores():
     evidence = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
     kept = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
-    ranked, reversed_ = 5.0 * evidence - 7.0, -evidence
-    assert evidence_loss([ranked], [kept], evidence) == pytest.approx(0, abs=1e-5)
-    assert evidence_loss([reversed_], [kept], evidence) == pytest.approx(2, abs=1e-5)
-    only_two = torch.tensor([[9.0, 4.0, 100.0, -100.0]])
-    assert evidence_loss([ranked, only_two], [kept, kept], evidence) == pytest.approx(0, abs=1e-5)
+    at_another_level = evidence - 7.0
+    assert evidence_loss([at_another_level], [kept], evidence) == pytest.approx(0, abs=1e-5)
+    right_for_the_two = torch.tensor([[9.0, 7.0, 100.0, -100.0]])
+    assert evidence_loss([evidence, right_for_the_two], [kept, kept], evidence) == pytest.approx(0, abs=1e-5)
+    assert evidence_loss([right_for_the_two], [kept], evidence) > 1
+
+
+def test_evidence_minds_a_wrong_best_token_more_than_a_wrong_worst_one():
+    evidence = torch.tensor([[4.0, 0.0, -4.0]])
+    wrong_best, wrong_worst = torch.tensor([[0.0, 4.0, -4.0]]), torch.tensor([[4.0, -4.0, 0.0]])
+    kept = [torch.ones(1, 3)]
+    assert evidence_loss([wrong_best], kept, evidence) > 10 * evidence_loss([wrong_worst], kept, evidence)
 
 
 def test_a_stage_that_nothing_reached_has_no_ranking_and_finite_gradients():
