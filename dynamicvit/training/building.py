@@ -69,7 +69,11 @@ def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tupl
     if options.teacher_weights is None:
         raise SettingError("Give EfficientNet-Lite0's weights with --teacher-weights.")
     weights = DistillationWeights(
-        options.logits_weight, options.dense_weight, options.ratio_weight, options.evidence_weight, options.spread
+        options.logits_weight,
+        options.dense_weight,
+        options.ratio_weight,
+        options.evidence_weight,
+        tuple(options.spread),
     )
     objective = Distillation(create_model(config), weights)
     if options.keep_ratio is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynamicvit.errors import SettingError
 from dynamicvit.models.embeddings import LITE0_CHANNELS, Lite0Stem
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.tokens.schedule import stage_ratios
@@ -19,13 +20,18 @@ from dynamicvit.training.teacher import Lite0Teacher, TeacherView
 
 @dataclass(frozen=True)
 class DistillationWeights:
-    """How the parts add up; ``spread`` is what lying evenly spread counts beside the evidence, in nats."""
+    """How the parts add up.
+
+    Attributes:
+        spread: what lying evenly spread counts beside the evidence, in nats; one number, or one for each stage, such
+            as (0, 1, 2): the first stage then finds what counts, and the later ones thin it out.
+    """
 
     logits: float = 1.0
     dense: float = 1.0
     ratio: float = 2.0
     evidence: float = 1.0
-    spread: float = 1.0
+    spread: tuple[float, ...] = (1.0,)
 
 
 class Distillation(Objective):
@@ -33,6 +39,9 @@ class Distillation(Objective):
 
     Every picture is worth as many targets as it has tokens. The student's token read-out ends in the teacher's own
     last layer, which knows every class, so classes without a photo are learned too. Labels play no part.
+
+    Raises:
+        SettingError: the spread is neither one number nor one for each stage.
     """
 
     dense_std: Tensor
@@ -41,6 +50,11 @@ class Distillation(Objective):
         super().__init__()
         self.student = student
         self.weights = weights or DistillationWeights()
+        if len(self.weights.spread) not in (1, student.config.num_stages):
+            raise SettingError(
+                f"Give one --spread for all stages or one for each of the {student.config.num_stages}; "
+                f"got {len(self.weights.spread)}."
+            )
         self.register_buffer("dense_std", torch.ones(student.config.token_features))
         self.stem.requires_grad_(False)
         self.stem.proj.requires_grad_(True)
@@ -102,10 +116,13 @@ class Distillation(Objective):
         """Make tokens of the stem's features, which the teacher has computed already."""
         return self.student.add_class_token(self.stem.proj(view.stem))
 
-    def _worth(self, view: TeacherView) -> Tensor:
-        """Give what a token is worth keeping for, (B, N): its evidence, and that its neighbours are not kept too."""
+    def _worth(self, view: TeacherView) -> list[Tensor]:
+        """Give what a token is worth to each stage, (B, N): its evidence, and that its neighbours are not kept too."""
         rows, columns = view.stem.shape[2:]
-        return view.evidence + self.weights.spread * even_preference(rows, columns).to(view.evidence.device)
+        preference = even_preference(rows, columns).to(view.evidence.device)
+        spread, stages = self.weights.spread, self.student.config.num_stages
+        by_stage = spread * stages if len(spread) == 1 else spread
+        return [view.evidence + weight * preference for weight in by_stage]
 
     def _dense_loss(self, patches: Tensor, kept: Tensor, target: Tensor, average: Average) -> Tensor:
         """Squared error of the kept tokens' features, each channel scaled by its spread; 0 when none is kept."""

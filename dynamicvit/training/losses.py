@@ -148,7 +148,7 @@ def mean_of_kept(errors: Tensor, average: Average = alone) -> Tensor:
     return errors.sum() / count.clamp_min(1e-6)
 
 
-def evidence_loss(keep_scores: Sequence[Tensor], decisions: Sequence[Tensor], evidence: Tensor) -> Tensor:
+def evidence_loss(keep_scores: Sequence[Tensor], decisions: Sequence[Tensor], evidence: Sequence[Tensor]) -> Tensor:
     """How far the predictors' scores are from each token's evidence, mean over the stages.
 
     Beyond the paper: the teacher says of every place how well it alone names what the whole picture shows, which is a
@@ -159,14 +159,14 @@ def evidence_loss(keep_scores: Sequence[Tensor], decisions: Sequence[Tensor], ev
     Args:
         keep_scores: for each stage (B, N) log-odds of keeping.
         decisions: for each stage (B, N) what it kept, 1 or 0 up to rounding.
-        evidence: (B, N), on the scale of log-probabilities, higher is better.
+        evidence: for each stage (B, N), on the scale of log-probabilities, higher is better.
 
     Source: the listwise loss of Cao et al. 2007 (ListNet).
     """
-    reached = torch.ones_like(evidence, dtype=torch.bool)
+    reached = torch.ones_like(evidence[0], dtype=torch.bool)
     losses = []
-    for scores, decision in zip(keep_scores, decisions, strict=True):
-        losses.append((_divergence(scores, evidence, reached) * (reached.sum(dim=1) >= 2)).mean())
+    for scores, decision, target in zip(keep_scores, decisions, evidence, strict=True):
+        losses.append((_divergence(scores, target, reached) * (reached.sum(dim=1) >= 2)).mean())
         reached = decision > 0.5
     return torch.stack(losses).mean()
 

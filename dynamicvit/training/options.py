@@ -120,7 +120,11 @@ def _add_distill(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pooled-weight", type=number(0), default=1.0, help="of the pooled features (not with Lite0)")
     group.add_argument("--evidence-weight", type=number(0), default=1.0, help="of the scores' ranking (Lite0 only)")
     group.add_argument(
-        "--spread", type=number(0), default=1.0, help="worth of lying evenly spread, beside the evidence (Lite0 only)"
+        "--spread",
+        type=number(0),
+        nargs="+",
+        default=[1.0],
+        help="worth of lying evenly spread, beside the evidence; one number or one for each stage (Lite0 only)",
     )
     group.add_argument("--start-images", type=whole(1), default=1280, help="for the closed-form start (Lite0 only)")
     parser.set_defaults(**_DISTILL, ignore_labels=True)

@@ -71,14 +71,33 @@ def test_tokens_start_with_their_place_in_a_spread_order_and_the_answer_without_
         torch.testing.assert_close(student.read_out(student.run_blocks(tokens)), before, atol=0.02, rtol=0.02)
 
 
-def test_spread_moves_the_target_from_the_best_tokens_to_evenly_spread_ones(teacher, views):
+def test_spread_moves_the_later_stages_targets_from_the_best_tokens_to_evenly_spread_ones(teacher, views):
     distillation = small_distillation()
     view = replace(views[0], evidence=torch.randn(4, 16))
-    distillation.weights = DistillationWeights(spread=0.0)
-    torch.testing.assert_close(distillation._worth(view), view.evidence)
-    distillation.weights = DistillationWeights(spread=100.0)
+    distillation.weights = DistillationWeights(spread=(0.0,))
+    for worth in distillation._worth(view):
+        torch.testing.assert_close(worth, view.evidence)
+    distillation.weights = DistillationWeights(spread=(0.0, 100.0, 100.0))
+    first, *later = distillation._worth(view)
+    torch.testing.assert_close(first, view.evidence)
     order = even_preference(4, 4).argsort(descending=True)
-    torch.testing.assert_close(distillation._worth(view).argsort(descending=True), order.expand(4, -1))
+    for worth in later:
+        torch.testing.assert_close(worth.argsort(descending=True), order.expand(4, -1))
+
+
+def test_one_spread_serves_all_stages(teacher, views):
+    distillation = small_distillation()
+    distillation.weights = DistillationWeights(spread=(0.5,))
+    target = views[0].evidence + 0.5 * even_preference(4, 4)
+    for worth in distillation._worth(views[0]):
+        torch.testing.assert_close(worth, target)
+
+
+@pytest.mark.parametrize("spread", [(), (0.0, 1.0), (1.0, 1.0, 1.0, 1.0)])
+def test_a_spread_that_does_not_go_with_the_stages_is_refused(spread):
+    model = create_model(HYBRID, image_size=64, depth=3, prune_locations=(0, 1, 2))
+    with pytest.raises(SettingError, match="one for each of the 3"):
+        Distillation(model, DistillationWeights(spread=spread))
 
 
 def test_the_student_sees_pictures_as_the_teacher_views_say(teacher, views):
@@ -94,10 +113,12 @@ def test_the_student_sees_pictures_as_the_teacher_views_say(teacher, views):
 
 def test_training_lowers_the_loss_and_moves_the_kept_share_towards_the_target(teacher, views):
     distillation = small_distillation()
+    # Without the evidence: each token more that a stage keeps is one more for the next to rank, so it may grow.
+    distillation.weights = DistillationWeights(evidence=0.0)
     distillation.start(teacher, views)
     predictors = list(distillation.student.score_predictor.parameters())
     body = [*distillation.student.blocks.parameters(), *distillation.student.token_readout.parameters()]
-    optimizer = torch.optim.AdamW([{"params": predictors, "lr": 1e-3}, {"params": body, "lr": 1e-4}])
+    optimizer = torch.optim.AdamW([{"params": predictors, "lr": 5e-4}, {"params": body, "lr": 1e-4}])
     losses = []
     for step in range(120):
         loss = distillation(Batch(views[step % len(views)], keep_ratio=0.7))
@@ -111,6 +132,22 @@ def test_training_lowers_the_loss_and_moves_the_kept_share_towards_the_target(te
     target = torch.tensor(stage_ratios(0.7, 3))
     before, after = ((mean_shares(part) - target).abs() for part in (first, last))
     assert (after < 0.6 * before).all()
+
+
+def test_predictors_learn_what_tokens_are_worth(teacher, views):
+    distillation = small_distillation()
+    distillation.start(teacher, views)
+    distillation.weights = DistillationWeights(logits=0.0, dense=0.0, ratio=0.0)
+    batch = Batch(replace(views[0], evidence=torch.randn(4, 16)), keep_ratio=0.7, holds_share=True)
+    optimizer = torch.optim.AdamW(distillation.student.score_predictor.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = distillation(batch).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 def mean_shares(losses):

@@ -79,21 +79,30 @@ def test_evidence_is_a_target_for_the_tokens_that_are_left_at_any_level_of_the_s
     evidence = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
     kept = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
     at_another_level = evidence - 7.0
-    assert evidence_loss([at_another_level], [kept], evidence) == pytest.approx(0, abs=1e-5)
+    assert evidence_loss([at_another_level], [kept], [evidence]) == pytest.approx(0, abs=1e-5)
     right_for_the_two = torch.tensor([[9.0, 7.0, 100.0, -100.0]])
-    assert evidence_loss([evidence, right_for_the_two], [kept, kept], evidence) == pytest.approx(0, abs=1e-5)
-    assert evidence_loss([right_for_the_two], [kept], evidence) > 1
+    assert evidence_loss([evidence, right_for_the_two], [kept, kept], [evidence, evidence]) == pytest.approx(
+        0, abs=1e-5
+    )
+    assert evidence_loss([right_for_the_two], [kept], [evidence]) > 1
+
+
+def test_every_stage_has_evidence_of_its_own():
+    evidence = [torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[1.0, 3.0, 2.0]])]
+    kept = [torch.ones(1, 3)] * 2
+    assert evidence_loss(evidence, kept, evidence) == pytest.approx(0, abs=1e-5)
+    assert evidence_loss(evidence[::-1], kept, evidence) > 0.5
 
 
 def test_evidence_minds_a_wrong_best_token_more_than_a_wrong_worst_one():
     evidence = torch.tensor([[4.0, 0.0, -4.0]])
     wrong_best, wrong_worst = torch.tensor([[0.0, 4.0, -4.0]]), torch.tensor([[4.0, -4.0, 0.0]])
     kept = [torch.ones(1, 3)]
-    assert evidence_loss([wrong_best], kept, evidence) > 10 * evidence_loss([wrong_worst], kept, evidence)
+    assert evidence_loss([wrong_best], kept, [evidence]) > 10 * evidence_loss([wrong_worst], kept, [evidence])
 
 
 def test_a_stage_that_nothing_reached_has_no_ranking_and_finite_gradients():
     scores = torch.randn(1, 4, requires_grad=True)
-    loss = evidence_loss([scores, scores], [torch.zeros(1, 4)] * 2, torch.randn(1, 4))
+    loss = evidence_loss([scores, scores], [torch.zeros(1, 4)] * 2, [torch.randn(1, 4)] * 2)
     loss.backward()
     assert torch.isfinite(scores.grad).all()
