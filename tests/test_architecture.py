@@ -51,6 +51,7 @@ ALLOWED = {
     "figures": {"analysis", "errors", "images", "profiling", "report", "sweep", "tokens"},
     "training": {"checkpoints", "errors", "models", "photos", "tokens"},
     "train": {"checkpoints", "errors", "evaluation", "photos", "training"},
+    "average": {"checkpoints", "errors"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
