@@ -9,38 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynamicvit.analysis import Analysis, analyze_image
     from dynamicvit.checkpoints.loading import load_checkpoint, load_model
-    from dynamicvit.comparison import Comparison, compare
+    from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.config import ModelConfig, Preprocessing
     from dynamicvit.models.registry import create_model, list_models
     from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
-    from dynamicvit.profiling import Profile, profile
-    from dynamicvit.report import Report, read_report, reproduce
+    from dynamicvit.studies.analysis import Analysis, analyze_image
+    from dynamicvit.studies.comparison import Comparison, compare
+    from dynamicvit.studies.report import Report, read_report, reproduce
     from dynamicvit.tokens.schedule import KeepMass
     from dynamicvit.tokens.selectors import create_selector
 
 _HOME = {
-    "Analysis": "analysis",
-    "Comparison": "comparison",
+    "Analysis": "studies.analysis",
+    "Comparison": "studies.comparison",
     "DynamicVisionTransformer": "models.vit",
     "KeepMass": "tokens.schedule",
     "ModelConfig": "models.config",
     "Preprocessing": "models.config",
-    "Profile": "profiling",
-    "Report": "report",
+    "Profile": "costs.profiling",
+    "Report": "studies.report",
     "SparseOutput": "models.vit",
     "StageDecision": "models.vit",
-    "analyze_image": "analysis",
-    "compare": "comparison",
+    "analyze_image": "studies.analysis",
+    "compare": "studies.comparison",
     "create_model": "models.registry",
     "create_selector": "tokens.selectors",
     "list_models": "models.registry",
     "load_checkpoint": "checkpoints.loading",
     "load_model": "checkpoints.loading",
-    "profile": "profiling",
-    "read_report": "report",
-    "reproduce": "report",
+    "profile": "costs.profiling",
+    "read_report": "studies.report",
+    "reproduce": "studies.report",
 }
 
 __version__ = "0.1.0"

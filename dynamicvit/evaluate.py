@@ -17,16 +17,16 @@ import torch
 from tqdm import tqdm
 
 from dynamicvit import __version__
-from dynamicvit.batches import Share, UnreadablePhoto
-from dynamicvit.benchmark import device_name
 from dynamicvit.checkpoints.loading import load_model
-from dynamicvit.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
+from dynamicvit.costs.benchmark import device_name
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
-from dynamicvit.evaluation import DENSE, Evaluation, EvaluationSetting, evaluate
-from dynamicvit.evaluation_report import Report, Run, as_markdown, as_record
+from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
+from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
+from dynamicvit.evaluation.processes import Processes, join_processes
+from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.photos import Photo, read_labels, read_photos
-from dynamicvit.processes import Processes, join_processes
+from dynamicvit.pictures.batches import Share, UnreadablePhoto
+from dynamicvit.pictures.photos import Photo, read_labels, read_photos
 from dynamicvit.tokens.selectors import SELECTORS
 
 Result = TypeVar("Result", Evaluation, Coverage)

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.errors import DynamicViTError, TrainingError
-from dynamicvit.evaluation import DENSE, Evaluation, EvaluationSetting, evaluate
-from dynamicvit.photos import read_labels
+from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
+from dynamicvit.pictures.photos import read_labels
 from dynamicvit.training.objective import Loss
 from dynamicvit.training.options import parse_arguments
 from dynamicvit.training.preparation import Run, Sample, prepare

@@ -19,8 +19,8 @@ from PIL import Image
 from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.errors import SettingError
 from dynamicvit.evaluate import main
+from dynamicvit.evaluation.processes import join_processes
 from dynamicvit.models.registry import create_model, model_config
-from dynamicvit.processes import join_processes
 
 ROOT = Path(__file__).parents[1]
 

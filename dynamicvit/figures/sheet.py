@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamicvit.analysis import AnalysisSettings, Classification, StageView
 from dynamicvit.figures.canvas import DENSE, DROPPED, INK, KEPT, LINE, QUIET, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
-from dynamicvit.images import CropBox, DecodedImage, display_crop
-from dynamicvit.report import Report
+from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.studies.analysis import AnalysisSettings, Classification, StageView
+from dynamicvit.studies.report import Report
 from dynamicvit.tokens.schedule import KeepMass
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dynamicvit.analysis import Classification
 from dynamicvit.figures.svg import DENSE, DROPPED, KEPT, PAGE, QUIET, TEXT_PIXELS, page_figure, plain_axes
-from dynamicvit.sweep import SweepPoint, find_holding
+from dynamicvit.studies.analysis import Classification
+from dynamicvit.studies.sweep import SweepPoint, find_holding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamicvit.analysis import AnalysisSettings
 from dynamicvit.errors import SettingError
+from dynamicvit.studies.analysis import AnalysisSettings
 from dynamicvit.tokens.schedule import KeepMass
 
 MIN_RATIO, MAX_RATIO = 0.1, 1.0

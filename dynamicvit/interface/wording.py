@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dynamicvit.analysis import Analysis, Classification, Prediction, StageView
-from dynamicvit.benchmark import PairTiming
 from dynamicvit.checkpoints.available import TrainedRatio
+from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.words import Words
+from dynamicvit.studies.analysis import Analysis, Classification, Prediction, StageView
 from dynamicvit.tokens.schedule import KeepMass
 
 SPACE = "\N{NO-BREAK SPACE}"

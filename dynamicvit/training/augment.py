@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from dynamicvit.errors import ImageError
 from dynamicvit.models.config import Preprocessing
-from dynamicvit.photos import Photo
+from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.feature_cache import FeatureCache
 from dynamicvit.training.plan import Crop
 from dynamicvit.training.randomness import derive_seed, seeded

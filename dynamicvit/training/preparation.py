@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.photos import read_labels
+from dynamicvit.pictures.photos import read_labels
 from dynamicvit.training.augment import Mixing, TrainingCrops
 from dynamicvit.training.building import build, start_from_teacher
 from dynamicvit.training.distillation import Distillation

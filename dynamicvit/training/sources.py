@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.photos import Photo, read_folder, read_photos
+from dynamicvit.pictures.photos import Photo, read_folder, read_photos
 
 HUB = "hf:"
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynamicvit.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
+from dynamicvit.costs.macs import MacReport
 from dynamicvit.figures import sheet as sheet_module
 from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import settings_text, slide_sheet
-from dynamicvit.images import CropBox, DecodedImage
-from dynamicvit.macs import MacReport
-from dynamicvit.report import ModelIdentity, PictureIdentity, Report
+from dynamicvit.pictures.images import CropBox, DecodedImage
+from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
+from dynamicvit.studies.report import ModelIdentity, PictureIdentity, Report
 from dynamicvit.tokens.schedule import KeepMass
 
 SCORES = (0.9, 0.1, 0.8, 0.7)

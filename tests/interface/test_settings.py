@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from dynamicvit.analysis import AnalysisSettings
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.settings import settings_from, settings_payload
+from dynamicvit.studies.analysis import AnalysisSettings
 from dynamicvit.tokens.schedule import KeepMass
 
 

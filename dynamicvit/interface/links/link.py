@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from dynamicvit.analysis import AnalysisSettings
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.words import LANGUAGES
+from dynamicvit.studies.analysis import AnalysisSettings
 
 BUDGETS = ("ratio", "ratios", "mass")
 _NUMBER = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)

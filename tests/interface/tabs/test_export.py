@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dynamicvit.analysis import AnalysisSettings
 from dynamicvit.figures.captions import ENGLISH
 from dynamicvit.interface.captions import captions as captions_module
 from dynamicvit.interface.captions.captions import file_captions, page_captions
@@ -19,7 +18,8 @@ from dynamicvit.interface.sessions import Picture
 from dynamicvit.interface.tabs.about.handlers import MethodDesk
 from dynamicvit.interface.tabs.export.handlers import ExportDesk, file_name
 from dynamicvit.interface.words import words_in
-from dynamicvit.report import read_report, reproduce
+from dynamicvit.studies.analysis import AnalysisSettings
+from dynamicvit.studies.report import read_report, reproduce
 from dynamicvit.tokens.schedule import KeepMass
 
 MODEL = "dynamicvit_lite0_192_patch16_224.safetensors"

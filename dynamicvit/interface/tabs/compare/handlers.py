@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamicvit.comparison import compare
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.handlers import Payload, Workbench
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.tabs.compare.wording import describe_method
+from dynamicvit.studies.comparison import compare
 
 MAX_SEED = 2**31 - 1
 
@@ -35,7 +35,7 @@ class CompareHandlers:
         Args:
             image, model: keys.
             settings: of the predictors, as :func:`settings_from` takes them.
-            method: one of :data:`~dynamicvit.comparison.METHODS`.
+            method: one of :data:`~dynamicvit.studies.comparison.METHODS`.
             basis: ``"macs"`` or ``"ratio"``, what is equal for all methods.
             seed: of the random selection, a whole number from 0 to 2147483647.
         """

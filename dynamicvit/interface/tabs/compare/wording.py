@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamicvit.analysis import Classification
-from dynamicvit.comparison import Comparison, MethodResult
 from dynamicvit.interface.wording import percent, probability
+from dynamicvit.studies.analysis import Classification
+from dynamicvit.studies.comparison import Comparison, MethodResult
 from dynamicvit.tokens.schedule import KeepMass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dynamicvit.costs.profiling import Profile, profile
 from dynamicvit.figures.profile_chart import draw_profile
 from dynamicvit.figures.svg import to_svg
 from dynamicvit.interface.handlers import MEASURING_BUDGET_MS, Payload, Workbench
@@ -9,7 +10,6 @@ from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.tabs.compute.wording import chart_columns, describe_rows, explain, measured
 from dynamicvit.interface.tabs.width import checked_width
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
-from dynamicvit.profiling import Profile, profile
 
 
 class ComputeHandlers:

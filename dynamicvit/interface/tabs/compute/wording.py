@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicvit.costs.profiling import Part, PartKey, PassProfile, Profile
 from dynamicvit.figures.profile_chart import ProfileColumn
 from dynamicvit.interface.wording import percent
 from dynamicvit.interface.words import Words
-from dynamicvit.profiling import Part, PartKey, PassProfile, Profile
 
 NOTHING = "\N{EN DASH}"
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dynamicvit.analysis import Analysis, analyze
 from dynamicvit.errors import DynamicViTError, ImageError
-from dynamicvit.images import DecodedImage, prepare
 from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.handlers import LoadedModel, Workbench
-from dynamicvit.picture_files import MAX_PICTURES, PictureSource, list_pictures
-from dynamicvit.survey import Survey
+from dynamicvit.pictures.images import DecodedImage, prepare
+from dynamicvit.pictures.picture_files import MAX_PICTURES, PictureSource, list_pictures
+from dynamicvit.studies.analysis import Analysis, analyze
+from dynamicvit.studies.survey import Survey
 
 
 @dataclass(frozen=True)

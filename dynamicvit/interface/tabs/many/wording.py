@@ -10,8 +10,8 @@ from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.tabs.many.handlers import Progress
 from dynamicvit.interface.wording import percent
 from dynamicvit.interface.words import Words
-from dynamicvit.spreadsheet import Cell, to_csv
-from dynamicvit.survey import Survey
+from dynamicvit.studies.spreadsheet import Cell, to_csv
+from dynamicvit.studies.survey import Survey
 
 CSV_HEADERS = (
     "picture",

@@ -9,7 +9,7 @@ from dynamicvit.interface.parts import server_function
 from dynamicvit.interface.tabs.parts import read_tab_parts
 from dynamicvit.interface.tabs.sweep.handlers import SweepHandlers
 from dynamicvit.interface.words import Labels
-from dynamicvit.sweep import SWEPT_RATIOS
+from dynamicvit.studies.sweep import SWEPT_RATIOS
 
 
 def fill(bench: Workbench, labels: Labels) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from dynamicvit.analysis import Classification
-from dynamicvit.benchmark import PairTiming
+from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.wording import LOW_CONFIDENCE, percent, probability
 from dynamicvit.interface.words import Words
-from dynamicvit.sweep import SWEPT_RATIOS, Holding, SweepPoint, find_holding
+from dynamicvit.studies.analysis import Classification
+from dynamicvit.studies.sweep import SWEPT_RATIOS, Holding, SweepPoint, find_holding
 
 
 def describe_point(point: SweepPoint, timing: PairTiming) -> dict[str, Any]:
