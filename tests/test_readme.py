@@ -33,3 +33,9 @@ def test_every_linked_file_exists():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert links
     assert all((ROOT / link).exists() for link in links)
+
+
+def test_every_test_that_is_named_exists():
+    named = re.findall(r"tests/[\w/]+\.py", README)
+    assert named
+    assert all((ROOT / path).exists() for path in named)
