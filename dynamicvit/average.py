@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynamicvit.checkpoints.averaging import average_checkpoints, common_metadata
+from dynamicvit.checkpoints.averaging import average_checkpoints, joint_metadata
 from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.errors import DynamicViTError
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         model = average_checkpoints(options.weights)
-        save_checkpoint(model, options.output, common_metadata(options.weights))
+        save_checkpoint(model, options.output, joint_metadata(options.weights))
     except DynamicViTError as error:
         sys.exit(str(error))
 

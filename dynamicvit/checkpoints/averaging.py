@@ -42,7 +42,9 @@ def average_checkpoints(paths: Sequence[Path]) -> DynamicVisionTransformer:
     return model
 
 
-def common_metadata(paths: Sequence[Path]) -> dict[str, str]:
-    """Give what the headers of all files say alike, such as the keep ratios that they were trained for."""
-    first, *others = (read_metadata(path) for path in paths)
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+def joint_metadata(paths: Sequence[Path]) -> dict[str, str]:
+    """Give what the headers of all files say alike, and the keep ratios that any of them was trained for."""
+    headers = [read_metadata(path) for path in paths]
+    joint = {key: value for key, value in headers[0].items() if all(other.get(key) == value for other in headers)}
+    ratios = dict.fromkeys(header["keep_ratios"] for header in headers if "keep_ratios" in header)
+    return joint | ({"keep_ratios": ", ".join(ratios)} if ratios else {})

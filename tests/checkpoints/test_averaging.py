@@ -43,6 +43,12 @@ def test_the_program_writes_what_the_headers_agree_on(runs, tmp_path):
     torch.testing.assert_close(load_model(output).state_dict(), average_checkpoints(runs).state_dict())
 
 
+def test_runs_over_other_keep_ratios_give_a_model_for_all_of_them(runs, tiny_model, tmp_path):
+    save_checkpoint(tiny_model, runs[1], {"keep_ratios": "0.2:0.8"})
+    main([*map(str, runs), "--output", str(tmp_path / "mean.safetensors")])
+    assert read_metadata(tmp_path / "mean.safetensors") == {"keep_ratios": "0.2:1, 0.2:0.8"}
+
+
 @pytest.mark.parametrize("change", [{"num_classes": 7}, {"image_size": 64}])
 def test_files_of_different_models_are_refused_and_nothing_is_written(runs, tmp_path, change):
     save_checkpoint(create_model("tiny", **change), tmp_path / "other.safetensors", {})
