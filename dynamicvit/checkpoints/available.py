@@ -15,8 +15,8 @@ from dynamicvit.checkpoints.reading import WEIGHT_SUFFIXES, read_metadata, read_
 from dynamicvit.errors import CheckpointError
 
 CHECKPOINT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
-SHIPPED_FILE = "dynamicvit_lite0_192_patch16_224.safetensors"
-SHIPPED_TITLE = "DynamicViT-Lite0-192"
+SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
+SHIPPED_TITLE = "DynamicViT-Lite0-256"
 
 TrainedRatio = float | tuple[float, float]
 _NUMBER = r"(\d+(?:\.\d+)?)"

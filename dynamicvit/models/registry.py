@@ -46,9 +46,10 @@ _PRUNED: dict[str, ModelConfig] = {
         trained_keep_ratios=(0.7,),
     ),
     # The geometry of the checkpoint that ships with this project; not one of the paper's.
-    "dynamicvit_lite0_192_patch16_224": ModelConfig(
-        embed_dim=192,
-        num_heads=3,
+    "dynamicvit_lite0_256_patch16_224": ModelConfig(
+        embed_dim=256,
+        num_heads=4,
+        mlp_ratio=2.0,
         embedding="lite0",
         token_features=1280,
         prune_locations=(2, 4, 6),

@@ -110,7 +110,7 @@ def _add_sparsify(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_distill(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, "dynamicvit_lite0_192_patch16_224")
+    _add_common(parser, "dynamicvit_lite0_256_patch16_224")
     group = parser.add_argument_group("objective")
     group.add_argument("--start", help="weights to go on from: a file, or timm:NAME; default: none")
     group.add_argument("--teacher", default="tf_efficientnet_lite0", help="name of an image classifier of timm")

@@ -27,10 +27,10 @@ def small() -> dict[str, Tensor]:
 
 
 def test_the_hybrid_model_that_ships_is_identified_with_and_without_its_prediction_modules():
-    pruned = create_model("dynamicvit_lite0_192_patch16_224").state_dict()
+    pruned = create_model("dynamicvit_lite0_256_patch16_224").state_dict()
     for name, weights in (
-        ("dynamicvit_lite0_192_patch16_224", pruned),
-        ("lite0_192_patch16_224", without(pruned, "score_predictor.")),
+        ("dynamicvit_lite0_256_patch16_224", pruned),
+        ("lite0_256_patch16_224", without(pruned, "score_predictor.")),
     ):
         identified = identify_config(weights)
         assert (identified.name, identified.config) == (name, model_config(name))

@@ -35,7 +35,7 @@ from dynamicvit.studies.report import (
 )
 from dynamicvit.tokens.schedule import KeepMass
 
-MODEL = "dynamicvit_lite0_192_patch16_224"
+MODEL = "dynamicvit_lite0_256_patch16_224"
 ROWS, COLUMNS = 2, 3
 shares = st.floats(0.0, 1.0)
 words = st.text(max_size=12)

@@ -15,7 +15,7 @@ from dynamicvit.training.objective import Batch
 from dynamicvit.training.start import even_preference
 from dynamicvit.training.teacher import Lite0Teacher
 
-HYBRID = "dynamicvit_lite0_192_patch16_224"
+HYBRID = "dynamicvit_lite0_256_patch16_224"
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from dynamicvit.studies.analysis import AnalysisSettings
 from dynamicvit.studies.report import read_report, reproduce
 from dynamicvit.tokens.schedule import KeepMass
 
-MODEL = "dynamicvit_lite0_192_patch16_224.safetensors"
+MODEL = "dynamicvit_lite0_256_patch16_224.safetensors"
 SCENE = {
     "image": "butterfly",
     "model": MODEL,
