@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from studies.examples import decided_model
 
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
@@ -22,13 +23,7 @@ TINY = ModelConfig(
 
 @pytest.fixture(scope="module")
 def model() -> DynamicVisionTransformer:
-    """A tiny model whose weights are large enough for scores and classes to differ clearly."""
-    torch.manual_seed(0)
-    model = create_model(TINY)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
+    return decided_model(TINY)
 
 
 @pytest.fixture(scope="module")

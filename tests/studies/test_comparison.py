@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies.examples import decided_model
 
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.registry import create_model, list_models, model_config
+from dynamicvit.models.registry import list_models, model_config
 from dynamicvit.studies.analysis import AnalysisSettings, analyze, classify_dense
 from dynamicvit.studies.comparison import METHODS, Comparison, compare, ratio_for_macs
 from dynamicvit.tokens.schedule import KeepMass, stage_ratios, tokens_kept
@@ -24,12 +25,7 @@ REDUCING = [method for method in METHODS if method != "none"]
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    model = create_model(TINY)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
+    return decided_model(TINY)
 
 
 @pytest.fixture(scope="module")
