@@ -34,11 +34,13 @@ class _Geometry:
     has_aux_head: bool
     token_features: int
     num_stages: int
+    compares_answers: bool
 
     def __str__(self) -> str:
         return (
             f"a {self.embedding!r} embedding with patches of {self.patch_size} pixels, width {self.embed_dim}, "
-            f"{self.depth} blocks with MLP width {self.mlp_width}, {self.num_stages} prediction modules, "
+            f"{self.depth} blocks with MLP width {self.mlp_width}, {self.num_stages} prediction modules that compare "
+            f"{'answers' if self.compares_answers else 'features'}, "
             f"{'a' if self.has_qkv_bias else 'no'} qkv bias, {'an' if self.has_aux_head else 'no'} auxiliary head "
             f"and a token read-out of width {self.token_features}"
         )
@@ -104,6 +106,7 @@ def _geometry_of_weights(state_dict: Mapping[str, Tensor], source: str) -> _Geom
         has_aux_head="aux_head.weight" in state_dict,
         token_features=_token_features_of(state_dict, source),
         num_stages=_count(state_dict, "score_predictor"),
+        compares_answers="score_predictor.0.local.weight" in state_dict,
     )
 
 
@@ -118,6 +121,7 @@ def _geometry_of_config(config: ModelConfig) -> _Geometry:
         has_aux_head=config.has_aux_head,
         token_features=config.token_features,
         num_stages=config.num_stages,
+        compares_answers=bool(config.num_stages and config.candidate_classes),
     )
 
 

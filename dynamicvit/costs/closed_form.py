@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.predictor import FIRST_ANSWER_STEP
 from dynamicvit.tokens.merging import matching_rounds
 
 
@@ -44,7 +45,15 @@ def _read_out(config: ModelConfig, live: int) -> int:
 
 def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:
     dim = config.embed_dim
+    if config.candidate_classes:
+        first_answer = _first_answer(config, live) if block == config.prune_locations[0] else 0
+        return first_answer + live * dim * (1 + min(config.candidate_classes, config.num_classes))
     return live * (dim * dim + dim * (dim // 2) + (dim // 2) * (dim // 4) + (dim // 4) * 2)
+
+
+def _first_answer(config: ModelConfig, live: int) -> int:
+    sample = -(-live // FIRST_ANSWER_STEP)
+    return config.token_features * (sample * config.embed_dim + config.num_classes)
 
 
 def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:

@@ -25,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop
 
 PREDICTORS = "score_predictor"
+# What the first answer predictor reads for all of them.
+FIRST_ANSWER = "first_answer"
 
 _FUSED_ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -60,7 +62,7 @@ class MacReport:
     @property
     def predictors(self) -> int:
         """Multiply-adds of the prediction modules; they are part of the total."""
-        return self.within(PREDICTORS)
+        return self.within(PREDICTORS) + self.within(FIRST_ANSWER)
 
     def within(self, prefix: str) -> int:
         """Multiply-adds of the module of that name and all modules inside it."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from dynamicvit.costs.benchmark import Execute, at_once, device_name, synchronize, take_turns
-from dynamicvit.costs.macs import PREDICTORS, MacCounter, MacReport
+from dynamicvit.costs.macs import FIRST_ANSWER, PREDICTORS, MacCounter, MacReport
 from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput
 from dynamicvit.tokens.schedule import TokenBudget
 from dynamicvit.tokens.selectors import TokenMerger, TokenSelector
@@ -157,7 +157,8 @@ def _parts_in_order(output: SparseOutput, report: MacReport, depth: int) -> Iter
     for block in range(depth):
         if block in stages:
             number, stage = stages[block]
-            if macs := report.within(f"{PREDICTORS}.{number - 1}"):
+            first_answer = report.within(FIRST_ANSWER) if number == 1 else 0
+            if macs := report.within(f"{PREDICTORS}.{number - 1}") + first_answer:
                 yield _Outline("predictor", number, live, macs)
             live = stage.kept_patches.shape[1]
         yield _Outline("block", block, live, report.within(f"blocks.{block}"))
@@ -229,5 +230,7 @@ class _PartTimer:
 def _modules_of_parts(model: DynamicVisionTransformer) -> dict[nn.Module, PartKey]:
     keys: dict[nn.Module, PartKey] = {model.patch_embed: ("stem", None)}
     keys |= {block: ("block", index) for index, block in enumerate(model.blocks)}
+    if model.first_answer is not None:
+        keys[model.first_answer] = ("predictor", 1)
     keys |= {predictor: ("predictor", stage) for stage, predictor in enumerate(model.score_predictor, 1)}
     return keys | {getattr(model, name): ("read-out", None) for name in _READ_OUT if getattr(model, name) is not None}

@@ -43,6 +43,8 @@ class ModelConfig:
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
         token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
             alone (see :class:`~dynamicvit.models.readout.TokenReadout`).
+        candidate_classes: the prediction modules compare answers over that many classes
+            (:class:`~dynamicvit.models.predictor.AnswerPredictor`), which needs a token read-out; 0 gives the paper's.
         prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
         trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
         preprocessing: how its input pictures are prepared.
@@ -65,6 +67,7 @@ class ModelConfig:
     embedding: Embedding = "patch"
     has_aux_head: bool = False
     token_features: int = 0
+    candidate_classes: int = 0
     prune_locations: tuple[int, ...] = ()
     trained_keep_ratios: tuple[float, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
@@ -83,6 +86,8 @@ class ModelConfig:
             raise SettingError(f"LV-ViT's stem needs an even patch_size; got {self.patch_size}.")
         if self.embedding == "lite0" and self.patch_size != 16:
             raise SettingError(f"The EfficientNet-Lite0 stem has a patch_size of 16; got {self.patch_size}.")
+        if self.candidate_classes and not self.token_features:
+            raise SettingError("Comparing answers (candidate_classes) needs a token read-out; set token_features too.")
         if self.prune_locations and self.embed_dim % 4:
             raise SettingError(f"The predictors need an embed_dim that 4 divides; got {self.embed_dim}.")
         object.__setattr__(self, "prune_locations", tuple(self.prune_locations))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from dynamicvit.errors import ImageError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.embeddings import create_embedding
 from dynamicvit.models.layers import AttentionRecord, Block
-from dynamicvit.models.predictor import TokenPredictor
+from dynamicvit.models.predictor import AnswerPredictor, FirstAnswer, TokenPredictor
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.tokens.reduction import LiveTokens, reduce_tokens
 from dynamicvit.tokens.schedule import KeepMass, TokenBudget, stage_budgets
@@ -112,7 +113,13 @@ class DynamicVisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head = nn.Linear(dim, config.num_classes)
-        self.score_predictor = nn.ModuleList(TokenPredictor(dim) for _ in config.prune_locations)
+        self.score_predictor = nn.ModuleList(
+            AnswerPredictor(dim, config.num_classes, config.candidate_classes)
+            if config.candidate_classes
+            else TokenPredictor(dim)
+            for _ in config.prune_locations
+        )
+        self.first_answer = FirstAnswer() if config.candidate_classes else None
         self.aux_head = nn.Linear(dim, config.num_classes) if config.has_aux_head else None
         self.token_readout = (
             TokenReadout(dim, config.token_features, config.num_classes) if config.token_features else None
@@ -157,9 +164,10 @@ class DynamicVisionTransformer(nn.Module):
         live = LiveTokens.all_of(tokens)
         stages: list[StageDecision] = []
         attention: deque[AttentionRecord] = deque(maxlen=1)
+        first_answer: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index in budgets:
-                context = self._context(len(stages), live, grid, attention[0] if attention else None)
+                context = self._context(len(stages), live, grid, first_answer, attention[0] if attention else None)
                 arrived, (live, scores) = live, reduce_tokens(live, context, selector, budgets[index])
                 stages.append(StageDecision(index, arrived.patches, scores, live.patches, live.groups))
             observe = attention.append if index + 1 in budgets else None
@@ -199,10 +207,11 @@ class DynamicVisionTransformer(nn.Module):
         policy = tokens.new_ones(batch, num_patches + 1)
         decisions: list[Tensor] = []
         keep_scores: list[Tensor] = []
+        first_answer: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
                 stage = len(decisions)
-                log_probs = self.score_predictor[stage](tokens[:, 1:], keep_mask)
+                log_probs = self._predict(stage, first_answer, tokens[:, 1:], keep_mask)
                 keep_scores.append(log_probs[..., 0] - log_probs[..., 1])
                 log_probs = log_probs / noise_scale
                 if shares is not None:
@@ -250,7 +259,12 @@ class DynamicVisionTransformer(nn.Module):
         return dict(zip(self.config.prune_locations, budgets, strict=True))
 
     def _context(
-        self, stage: int, live: LiveTokens, grid: tuple[int, int], attention: AttentionRecord | None
+        self,
+        stage: int,
+        live: LiveTokens,
+        grid: tuple[int, int],
+        first_answer: list[Tensor],
+        attention: AttentionRecord | None,
     ) -> SelectionContext:
         """Give what a selector may look at; ``attention`` is that of the block before, None before the first block."""
 
@@ -262,11 +276,37 @@ class DynamicVisionTransformer(nn.Module):
             tokens=live.tokens[:, 1:],
             live_patches=live.patches,
             grid=grid,
-            predict=self.score_predictor[stage],
+            predict=partial(self._predict, stage, first_answer),
             class_attention=lambda: record().class_weights(),
             keys=lambda: record().patch_keys(),
             sizes=live.patch_sizes,
         )
+
+    def _predict(
+        self, stage: int, first_answer: list[Tensor], patches: Tensor, keep_mask: Tensor | None = None
+    ) -> Tensor:
+        """Give (B, n, 2) log-probabilities of keeping and dropping the (B, n, C) patch tokens that reach a stage.
+
+        Args:
+            first_answer: what answer predictors compare with; the first one that is asked reads it out and leaves it
+                here for the later ones.
+            keep_mask: (B, n), 1 for the live ones; all of them when not given.
+        """
+        predictor = self.score_predictor[stage]
+        if self.first_answer is None or self.token_readout is None:
+            return predictor(patches, keep_mask)
+        patches = self.norm_early(patches)
+        if not first_answer:
+            first_answer.append(self.first_answer(patches, self.token_readout))
+        return predictor(patches, first_answer[0])
+
+    def norm_early(self, tokens: Tensor) -> Tensor:
+        """Bring (B, n, C) tokens from between the blocks to where the read-out understands them.
+
+        They get the last block's constant output before the last norm; in models that were distilled from a
+        convolutional network it sets the norm's scale (:mod:`dynamicvit.training.start`).
+        """
+        return self.norm(tokens + cast(Block, self.blocks[-1]).mlp.fc2.bias)
 
     def run_blocks(self, tokens: Tensor) -> Tensor:
         """Run (B, T, C) embedded tokens dense through all blocks and the final norm."""

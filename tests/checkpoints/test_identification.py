@@ -63,6 +63,7 @@ def test_an_unknown_geometry_is_described_beside_the_known_names(small):
         ("cls_token", (1, 1, 320)),
         ("aux_head.weight", (1000, 256)),
         ("score_predictor.3.in_conv.0.weight", (256,)),
+        ("score_predictor.0.local.weight", (1000, 256)),
         ("token_readout.features.weight", (1280, 256)),
         ("patch_embed.conv1.weight", (64, 3, 7, 7)),
         ("patch_embed.conv_stem.weight", (32, 3, 3, 3)),

@@ -43,7 +43,7 @@ class Brightness(torch.nn.Module):
 
 
 class BrightFirst(torch.nn.Module):
-    def forward(self, tokens):
+    def forward(self, tokens, keep_mask=None):
         return tokens[..., :2]
 
 

@@ -18,6 +18,7 @@ VARIANTS = {
     "deit": TINY,
     "lvvit": ModelConfig(**{**vars(TINY), "embedding": "lvvit", "has_aux_head": True, "residual_divisor": 2.0}),
     "token readout": ModelConfig(**{**vars(TINY), "token_features": 40}),
+    "answers": ModelConfig(**{**vars(TINY), "token_features": 40, "candidate_classes": 3}),
 }
 
 
@@ -251,3 +252,36 @@ def test_pruning_a_dense_model_is_refused():
     model = create_model(TINY, prune_locations=())
     with pytest.raises(SettingError, match="no pruning stages"):
         model(pictures(), 0.7)
+
+
+def test_every_stage_compares_with_the_answer_that_was_there_before_the_first():
+    model = tiny_model("answers")
+    asked = []
+    for predictor in model.score_predictor:
+        predictor.register_forward_pre_hook(lambda module, inputs: asked.append(inputs))
+    with torch.no_grad():
+        model(pictures(2), 0.5)
+        tokens = model.embed(pictures(2))[0]
+        model.token_readout.importance.weight.zero_()
+        expected = model.token_readout(model.norm_early(model.blocks[0](tokens)[:, 1::4]))
+    assert [patches.shape[1] for patches, _ in asked] == [16, 8, 4]
+    for _, first_answer in asked:
+        torch.testing.assert_close(first_answer, expected)
+
+
+def test_a_selector_may_ask_a_later_predictor_first():
+    def only_in_the_last_stage(context):
+        return context.predict(context.tokens)[..., 0] if context.stage == 2 else context.tokens[..., 0]
+
+    with torch.no_grad():
+        output = tiny_model("answers").forward_stages(pictures(2), 0.7, only_in_the_last_stage)
+    assert [stage.kept_patches.shape[1] for stage in output.stages] == [11, 7, 5]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_scores_tokens_as_inference_does(variant):
+    model, images = tiny_model(variant), pictures()
+    with torch.no_grad():
+        trained = model.forward_training(images).keep_scores[0]
+        log_probs = model.forward_stages(images, 0.5).stages[0].keep_scores
+    torch.testing.assert_close(torch.nn.functional.logsigmoid(trained), log_probs, atol=1e-3, rtol=1e-3)
