@@ -15,7 +15,7 @@ from dynamicvit.training.timm_teacher import create_timm_network
 
 TIMM = "timm:"
 _HEADS = ("head.", "aux_head.", "token_readout.classifier.")
-_PREDICTORS = "score_predictor."
+PREDICTORS = "score_predictor."
 
 
 def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor]:
@@ -47,13 +47,13 @@ def load_backbone(model: DynamicVisionTransformer, weights: dict[str, Tensor], s
         CheckpointError: the weights are of another model.
     """
     expected = model.state_dict()
-    found = {name: value for name, value in weights.items() if name in expected or not name.startswith(_PREDICTORS)}
+    found = {name: value for name, value in weights.items() if name in expected or not name.startswith(PREDICTORS)}
     has_new_head = found.get("head.weight", expected["head.weight"]).shape != expected["head.weight"].shape
     if has_new_head:
         found = {name: value for name, value in found.items() if not name.startswith(_HEADS)}
     if "pos_embed" in found:
         found["pos_embed"] = _resampled(found["pos_embed"], expected["pos_embed"])
-    may_be_missing = (_PREDICTORS, *_HEADS) if has_new_head else (_PREDICTORS,)
+    may_be_missing = (PREDICTORS, *_HEADS) if has_new_head else (PREDICTORS,)
     missing = [name for name in expected if name not in found and not name.startswith(may_be_missing)]
     strange = [name for name, value in found.items() if name not in expected or value.shape != expected[name].shape]
     if missing or strange:

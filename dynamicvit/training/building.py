@@ -11,7 +11,7 @@ import torch
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.training.backbone import load_backbone, read_start
+from dynamicvit.training.backbone import PREDICTORS, load_backbone, read_start
 from dynamicvit.training.distillation import Distillation, DistillationWeights
 from dynamicvit.training.feature_distillation import FeatureDistillation, FeatureWeights
 from dynamicvit.training.losses import LossWeights
@@ -40,11 +40,18 @@ def build(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, 
 def start_from_teacher(
     options: argparse.Namespace, objective: Distillation, teacher: Lite0Teacher, views: Iterable[TeacherView]
 ) -> None:
-    """Give the hybrid its closed-form start, and then the weights of ``--start`` on the teacher's own stem."""
+    """Give the hybrid its closed-form start, and then the weights of ``--start`` on the teacher's own stem.
+
+    Predictors that those weights do not bring get a closed-form start on their tokens.
+    """
+    views = list(views)
     objective.start(teacher, views)
     if options.start is not None:
-        load_backbone(objective.student, read_start(options.start, objective.student), options.start)
+        student, weights = objective.student, read_start(options.start, objective.student)
+        load_backbone(student, weights, options.start)
         teacher.give_stem(objective.stem)
+        if not any(name in weights for name in student.state_dict() if name.startswith(PREDICTORS)):
+            objective.start_predictors(teacher, views)
 
 
 def _build_sparsification(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:

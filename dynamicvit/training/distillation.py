@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,13 @@ from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.tokens.schedule import stage_ratios
 from dynamicvit.training.losses import evidence_loss, kl_loss, mean_of_kept, ratio_loss
 from dynamicvit.training.objective import Average, Batch, Loss, Objective
-from dynamicvit.training.start import RunningRegression, even_preference, hybrid_parts, start_as_identity
+from dynamicvit.training.start import (
+    RunningRegression,
+    even_preference,
+    hybrid_parts,
+    start_as_identity,
+    start_predictors,
+)
 from dynamicvit.training.teacher import Lite0Teacher, TeacherView
 
 
@@ -65,13 +71,12 @@ class Distillation(Objective):
         return hybrid_parts(self.student)[0]
 
     @torch.no_grad()
-    def start(self, teacher: Lite0Teacher, views: Iterable[TeacherView]) -> None:
+    def start(self, teacher: Lite0Teacher, views: Sequence[TeacherView]) -> None:
         """Set the student to a closed-form start: the teacher's stem and last layer, and a ridge regression between.
 
         Args:
-            views: what the teacher sees in a few hundred pictures or more; read once.
+            views: what the teacher sees in a few hundred pictures or more.
         """
-        views = list(views)
         _, readout = hybrid_parts(self.student)
         teacher.give_stem(self.stem)
         stem_to_dense = RunningRegression(LITE0_CHANNELS, views[0].dense.shape[2])
@@ -84,6 +89,17 @@ class Distillation(Objective):
             regression.add(self.student.run_blocks(self._embed(view))[:, 1:].flatten(0, 1), view.dense.flatten(0, 1))
         regression.solve_into(readout.features)
         readout.classifier.load_state_dict(teacher.classifier.state_dict())
+        self.start_predictors(teacher, views)
+
+    @torch.no_grad()
+    def start_predictors(self, teacher: Lite0Teacher, views: Sequence[TeacherView]) -> None:
+        """Set answer predictors to a ridge regression of what the teacher would answer at single places."""
+        student = self.student
+        regression = RunningRegression(student.config.embed_dim, student.config.num_classes)
+        for view in views:
+            tokens = student.norm_early(self._embed(view)[:, 1:])
+            regression.add(tokens.flatten(0, 1), teacher.name_places(view.dense).flatten(0, 1))
+        start_predictors(student, regression, float(torch.cat([view.evidence for view in views]).mean()))
 
     def forward(self, batch: Batch) -> Loss:
         """Distil one batch into the dense model, or with a base keep ratio into the one that drops tokens."""
@@ -127,5 +143,5 @@ class Distillation(Objective):
     def _dense_loss(self, patches: Tensor, kept: Tensor, target: Tensor, average: Average) -> Tensor:
         """Squared error of the kept tokens' features, each channel scaled by its spread; 0 when none is kept."""
         _, readout = hybrid_parts(self.student)
-        error = readout.features(patches[kept]) - target[kept]
+        error = readout.features(patches[kept]).float() - target[kept]
         return mean_of_kept((error / self.dense_std).square().mean(dim=-1), average)

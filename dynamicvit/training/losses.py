@@ -116,7 +116,8 @@ def ratio_loss(
 
 def kl_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Kullback-Leibler divergence of the student from the teacher, (B, classes) logits, mean over the batch."""
-    return F.kl_div(logits.log_softmax(-1), teacher_logits.log_softmax(-1), reduction="batchmean", log_target=True)
+    own, wanted = logits.float().log_softmax(-1), teacher_logits.float().log_softmax(-1)
+    return F.kl_div(own, wanted, reduction="batchmean", log_target=True)
 
 
 def token_loss(

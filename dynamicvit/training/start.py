@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dynamicvit.errors import SettingError
 from dynamicvit.models.embeddings import Lite0Stem
 from dynamicvit.models.layers import Attention
+from dynamicvit.models.predictor import AnswerPredictor
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.tokens.selectors import even_order
@@ -92,6 +93,22 @@ def start_as_identity(model: DynamicVisionTransformer, regression: RunningRegres
     _tell_places(model)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(readout.importance.weight)
+
+
+@torch.no_grad()
+def start_predictors(model: DynamicVisionTransformer, regression: RunningRegression, agreement: float) -> None:
+    """Let every answer predictor begin with what linear regression makes of single tokens; the paper's stay random.
+
+    Args:
+        model: with a token read-out.
+        regression: of the teacher's logits at single places on the tokens that predictors see.
+        agreement: mean score of tokens before training; taken off, so that about half of them begin as kept.
+    """
+    for predictor in model.score_predictor:
+        if isinstance(predictor, AnswerPredictor):
+            regression.solve_into(predictor.local)
+            nn.init.zeros_(predictor.own.weight)
+            nn.init.constant_(predictor.own.bias, -agreement)
 
 
 @torch.no_grad()

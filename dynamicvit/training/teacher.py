@@ -72,13 +72,17 @@ class Lite0Teacher(Teacher):
         last = network.conv_head(stem)
         norm = network.bn2
         before = F.batch_norm(last, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        dense = before.flatten(2).transpose(1, 2)
-        by_place = F.relu6(dense)
-        pooled = by_place.mean(dim=1)
-        logits = network.classifier(pooled)
-        names = network.classifier(by_place).log_softmax(dim=-1)
+        dense = before.flatten(2).transpose(1, 2).float()
+        pooled = F.relu6(dense).mean(dim=1)
+        logits = network.classifier(pooled).float()
+        names = self.name_places(dense).log_softmax(dim=-1)
         evidence = (names + logits.log_softmax(dim=-1).unsqueeze(1)).logsumexp(dim=-1)
         return TeacherView(stem, dense, pooled, logits, evidence)
+
+    @torch.no_grad()
+    def name_places(self, dense: Tensor) -> Tensor:
+        """Give what each place by itself would answer: (B, N, 1280) features before ReLU6 -> (B, N, 1000) logits."""
+        return self.network.classifier(F.relu6(dense)).float()
 
     @property
     def classifier(self) -> nn.Linear:

@@ -34,9 +34,10 @@ def views(teacher):
     return [teacher(torch.randn(4, 3, 64, 64)) for _ in range(4)]
 
 
-def small_distillation():
+def small_distillation(candidate_classes=0):
     torch.manual_seed(2)
-    return Distillation(create_model(HYBRID, image_size=64, depth=3, prune_locations=(0, 1, 2)))
+    model = create_model(HYBRID, image_size=64, depth=3, prune_locations=(0, 1, 2), candidate_classes=candidate_classes)
+    return Distillation(model)
 
 
 def test_the_teacher_gives_timms_own_logits(teacher):
@@ -100,6 +101,26 @@ def test_a_spread_that_does_not_go_with_the_stages_is_refused(spread):
         Distillation(model, DistillationWeights(spread=spread))
 
 
+def test_tokens_are_understood_at_every_depth_from_the_start(teacher, views):
+    distillation = small_distillation()
+    distillation.start(teacher, views)
+    student = distillation.student
+    with torch.no_grad():
+        tokens = distillation._embed(views[0])
+        torch.testing.assert_close(student.norm_early(tokens), student.run_blocks(tokens))
+
+
+def test_answer_predictors_start_with_what_the_teacher_says_of_single_places(teacher, views):
+    distillation = small_distillation(candidate_classes=1000)
+    distillation.weights = DistillationWeights(spread=(0.0,))
+    with torch.no_grad():
+        before = distillation(Batch(views[0], keep_ratio=0.5)).parts["evidence"]
+        distillation.start(teacher, views)
+        after = distillation(Batch(views[0], keep_ratio=0.5))
+    assert after.parts["evidence"] < 0.7 * before
+    assert 0.2 < after.kept_shares[0] < 0.8  # about half, whatever the teacher's scale
+
+
 def test_the_student_sees_pictures_as_the_teacher_views_say(teacher, views):
     distillation = small_distillation()
     distillation.start(teacher, views)
@@ -134,8 +155,9 @@ def test_training_lowers_the_loss_and_moves_the_kept_share_towards_the_target(te
     assert (after < 0.6 * before).all()
 
 
-def test_predictors_learn_what_tokens_are_worth(teacher, views):
-    distillation = small_distillation()
+@pytest.mark.parametrize("candidate_classes", [0, 32])
+def test_predictors_learn_what_tokens_are_worth(teacher, views, candidate_classes):
+    distillation = small_distillation(candidate_classes)
     distillation.start(teacher, views)
     distillation.weights = DistillationWeights(logits=0.0, dense=0.0, ratio=0.0)
     batch = Batch(replace(views[0], evidence=torch.randn(4, 16)), keep_ratio=0.7, holds_share=True)
