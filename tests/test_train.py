@@ -238,6 +238,18 @@ def test_the_hybrid_goes_on_from_weights_on_its_teachers_stem(tmp_path, distill,
     assert read_metadata(tmp_path / "sparse" / "weights.safetensors")["keep_ratios"] == "0.2:1"
 
 
+def test_predictors_that_the_start_weights_lack_begin_in_closed_form(tmp_path, distill):
+    plain = ["--set", "depth=3", "prune_locations=0,1,2", "candidate_classes=0", "--images", "4"]
+    main([*distill, *plain, "--warmup-epochs", "0"])
+    start = ["--start", str(tmp_path / "run" / "weights.safetensors"), "--keep-ratio", "0.5", "--lr", "1e-9"]
+    main([*distill, *start, "--output", str(tmp_path / "answers"), "--images", "8"])
+    after = state_of(tmp_path / "answers")["averaged"]
+    first, *later = (after[f"score_predictor.{stage}.local.weight"] for stage in range(3))
+    assert first.std() > 0
+    for weight in later:
+        torch.testing.assert_close(weight, first, atol=1e-5, rtol=1e-3)
+
+
 def test_stored_features_are_those_of_the_crops_that_are_trained_on(tmp_path, distill):
     fresh = [*distill, "--paste", "0", "--epochs", "2"]
     stored = [*fresh, "--cache-crops", "2", "--output", str(tmp_path / "stored")]

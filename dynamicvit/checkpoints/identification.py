@@ -12,10 +12,13 @@ from dynamicvit.errors import CheckpointError
 from dynamicvit.models.config import Embedding, ModelConfig
 from dynamicvit.models.registry import list_models, model_config
 
+# Predictors that compare answers have it, the paper's have not.
+_LOCAL_ANSWER = "score_predictor.0.local.weight"
+
 
 @dataclass(frozen=True)
 class IdentifiedModel:
-    """A named model, and its description with the class count and the image size that the weights have."""
+    """A named model, and its description with the class count, image size and predictors that the weights have."""
 
     name: str
     config: ModelConfig
@@ -34,13 +37,11 @@ class _Geometry:
     has_aux_head: bool
     token_features: int
     num_stages: int
-    compares_answers: bool
 
     def __str__(self) -> str:
         return (
             f"a {self.embedding!r} embedding with patches of {self.patch_size} pixels, width {self.embed_dim}, "
-            f"{self.depth} blocks with MLP width {self.mlp_width}, {self.num_stages} prediction modules that compare "
-            f"{'answers' if self.compares_answers else 'features'}, "
+            f"{self.depth} blocks with MLP width {self.mlp_width}, {self.num_stages} prediction modules, "
             f"{'a' if self.has_qkv_bias else 'no'} qkv bias, {'an' if self.has_aux_head else 'no'} auxiliary head "
             f"and a token read-out of width {self.token_features}"
         )
@@ -69,7 +70,7 @@ def identify_config(state_dict: Mapping[str, Tensor], source: str = "The file") 
 
 
 def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
-    """Give the description with the number of classes and the image size of some weights.
+    """Give the description with the number of classes, the image size and the kind of predictors of some weights.
 
     Raises:
         CheckpointError: the weights lack the tensors that tell, or their position grid is not square.
@@ -82,7 +83,12 @@ def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: st
             f"{source} has {num_classes} classes and positions for {num_patches} patches; "
             "at least one class and a square grid of patches are needed."
         )
-    return replace(config, num_classes=num_classes, image_size=side * config.patch_size)
+    return replace(
+        config,
+        num_classes=num_classes,
+        image_size=side * config.patch_size,
+        candidate_classes=config.candidate_classes if _LOCAL_ANSWER in state_dict else 0,
+    )
 
 
 def _refuse_other_families(state_dict: Mapping[str, Tensor], source: str) -> None:
@@ -106,7 +112,6 @@ def _geometry_of_weights(state_dict: Mapping[str, Tensor], source: str) -> _Geom
         has_aux_head="aux_head.weight" in state_dict,
         token_features=_token_features_of(state_dict, source),
         num_stages=_count(state_dict, "score_predictor"),
-        compares_answers="score_predictor.0.local.weight" in state_dict,
     )
 
 
@@ -121,7 +126,6 @@ def _geometry_of_config(config: ModelConfig) -> _Geometry:
         has_aux_head=config.has_aux_head,
         token_features=config.token_features,
         num_stages=config.num_stages,
-        compares_answers=bool(config.num_stages and config.candidate_classes),
     )
 
 

@@ -52,13 +52,14 @@ _PRUNED: dict[str, ModelConfig] = {
         mlp_ratio=2.0,
         embedding="lite0",
         token_features=1280,
+        candidate_classes=32,
         prune_locations=(2, 4, 6),
         preprocessing=Preprocessing(mean=HALF, std=HALF),
     ),
 }
 
 _REGISTRY: dict[str, ModelConfig] = _PRUNED | {
-    name.removeprefix("dynamicvit_"): replace(config, prune_locations=(), trained_keep_ratios=())
+    name.removeprefix("dynamicvit_"): replace(config, prune_locations=(), candidate_classes=0, trained_keep_ratios=())
     for name, config in _PRUNED.items()
 }
 

@@ -95,6 +95,8 @@ class Distillation(Objective):
     def start_predictors(self, teacher: Lite0Teacher, views: Sequence[TeacherView]) -> None:
         """Set answer predictors to a ridge regression of what the teacher would answer at single places."""
         student = self.student
+        if student.first_answer is None:
+            return
         regression = RunningRegression(student.config.embed_dim, student.config.num_classes)
         for view in views:
             tokens = student.norm_early(self._embed(view)[:, 1:])

@@ -36,6 +36,13 @@ def test_the_hybrid_model_that_ships_is_identified_with_and_without_its_predicti
         assert (identified.name, identified.config) == (name, model_config(name))
 
 
+def test_the_hybrid_is_identified_with_the_papers_prediction_modules_too():
+    weights = create_model("dynamicvit_lite0_256_patch16_224", candidate_classes=0).state_dict()
+    identified = identify_config(weights)
+    assert identified.name == "dynamicvit_lite0_256_patch16_224"
+    assert identified.config == replace(model_config(identified.name), candidate_classes=0)
+
+
 def test_weights_without_prediction_modules_are_the_dense_model(small):
     assert identify_config(without(small, "score_predictor.")).name == "deit_256_patch16_224"
 
@@ -63,7 +70,6 @@ def test_an_unknown_geometry_is_described_beside_the_known_names(small):
         ("cls_token", (1, 1, 320)),
         ("aux_head.weight", (1000, 256)),
         ("score_predictor.3.in_conv.0.weight", (256,)),
-        ("score_predictor.0.local.weight", (1000, 256)),
         ("token_readout.features.weight", (1280, 256)),
         ("patch_embed.conv1.weight", (64, 3, 7, 7)),
         ("patch_embed.conv_stem.weight", (32, 3, 3, 3)),
