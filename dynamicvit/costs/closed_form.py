@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.predictor import FIRST_ANSWER_STEP
 from dynamicvit.tokens.merging import matching_rounds
 
 
@@ -52,8 +51,7 @@ def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:
 
 
 def _first_answer(config: ModelConfig, live: int) -> int:
-    sample = -(-live // FIRST_ANSWER_STEP)
-    return config.token_features * (sample * config.embed_dim + config.num_classes)
+    return config.token_features * (live * config.embed_dim + config.num_classes)
 
 
 def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:

@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from dynamicvit.models.readout import TokenReadout
 
-# One of all patches was right no more often, and costs four times as much.
-FIRST_ANSWER_STEP = 4
-
 
 class TokenPredictor(nn.Module):
     """Log-probabilities of keeping and dropping each patch token, from its own and the picture's features.
@@ -53,16 +50,15 @@ class TokenPredictor(nn.Module):
 
 
 class FirstAnswer(nn.Module):
-    """An early answer for the whole picture: what the token read-out makes of the mean over every fourth patch.
+    """An early answer for the whole picture: what the token read-out makes of the tokens before the first block.
 
     It has no weights of its own. It is a module so that its cost is seen, which is part of the predictors' cost.
     """
 
     @torch.no_grad()
     def forward(self, patches: Tensor, readout: TokenReadout) -> Tensor:
-        """Answer for (B, n, C) normed patch tokens, row by row: (B, classes) logits, without gradient."""
-        sample = patches[:, ::FIRST_ANSWER_STEP]
-        features = F.relu6(F.linear(sample, readout.features.weight, readout.features.bias)).mean(dim=1)
+        """Answer for (B, N, C) normed patch tokens: (B, classes) logits, without gradient."""
+        features = F.relu6(F.linear(patches, readout.features.weight, readout.features.bias)).mean(dim=1)
         return F.linear(features, readout.classifier.weight, readout.classifier.bias)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import cast
 
 import torch
@@ -164,7 +164,7 @@ class DynamicVisionTransformer(nn.Module):
         live = LiveTokens.all_of(tokens)
         stages: list[StageDecision] = []
         attention: deque[AttentionRecord] = deque(maxlen=1)
-        first_answer: list[Tensor] = []
+        first_answer = self._first_answer_of(tokens)
         for index, block in enumerate(self.blocks):
             if index in budgets:
                 context = self._context(len(stages), live, grid, first_answer, attention[0] if attention else None)
@@ -207,7 +207,7 @@ class DynamicVisionTransformer(nn.Module):
         policy = tokens.new_ones(batch, num_patches + 1)
         decisions: list[Tensor] = []
         keep_scores: list[Tensor] = []
-        first_answer: list[Tensor] = []
+        first_answer = self._first_answer_of(tokens)
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
                 stage = len(decisions)
@@ -263,7 +263,7 @@ class DynamicVisionTransformer(nn.Module):
         stage: int,
         live: LiveTokens,
         grid: tuple[int, int],
-        first_answer: list[Tensor],
+        first_answer: Callable[[], Tensor],
         attention: AttentionRecord | None,
     ) -> SelectionContext:
         """Give what a selector may look at; ``attention`` is that of the block before, None before the first block."""
@@ -282,23 +282,28 @@ class DynamicVisionTransformer(nn.Module):
             sizes=live.patch_sizes,
         )
 
+    def _first_answer_of(self, tokens: Tensor) -> Callable[[], Tensor]:
+        """Give what reads the first answer out of (B, 1 + N, C) embedded tokens, when a predictor first asks for it."""
+
+        @cache
+        def first_answer() -> Tensor:
+            return cast(FirstAnswer, self.first_answer)(self.norm_early(tokens[:, 1:]), self.token_readout)
+
+        return first_answer
+
     def _predict(
-        self, stage: int, first_answer: list[Tensor], patches: Tensor, keep_mask: Tensor | None = None
+        self, stage: int, first_answer: Callable[[], Tensor], patches: Tensor, keep_mask: Tensor | None = None
     ) -> Tensor:
         """Give (B, n, 2) log-probabilities of keeping and dropping the (B, n, C) patch tokens that reach a stage.
 
         Args:
-            first_answer: what answer predictors compare with; the first one that is asked reads it out and leaves it
-                here for the later ones.
+            first_answer: gives what answer predictors compare with.
             keep_mask: (B, n), 1 for the live ones; all of them when not given.
         """
         predictor = self.score_predictor[stage]
-        if self.first_answer is None or self.token_readout is None:
+        if self.first_answer is None:
             return predictor(patches, keep_mask)
-        patches = self.norm_early(patches)
-        if not first_answer:
-            first_answer.append(self.first_answer(patches, self.token_readout))
-        return predictor(patches, first_answer[0])
+        return predictor(self.norm_early(patches), first_answer())
 
     def norm_early(self, tokens: Tensor) -> Tensor:
         """Bring (B, n, C) tokens from between the blocks to where the read-out understands them.
