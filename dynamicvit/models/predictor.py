@@ -68,7 +68,8 @@ class AnswerPredictor(nn.Module):
     The paper's module compares features of a token with features of the picture, and has to learn from photos what
     each class looks like. This one compares their answers: a token is worth the log-probability that it, by itself,
     names the class that a first answer for the whole picture names. Its layer can begin as a last layer that knows
-    every class already. Only the likeliest classes of the first answer are compared, so it costs less than the paper's.
+    every class already. Only the likeliest classes of the first answer are compared, so it costs less than the paper's,
+    and :class:`FirstAnswer`, once for all stages, the most of what both cost.
 
     Beyond the paper; local and global information are combined as in Rao et al. 2021, section 3.2, equations 1 to 4.
     """
