@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dynamicvit.pictures.video import ClipWriter
 pytestmark = needs_browser
 
 EXAMPLES = ROOT / "assets" / "examples"
+MANY = 500  # so many pictures that no machine is done with them before Stop is pressed
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 PLAYS = """() => {
   const clip = document.querySelector("#video-shown video");
@@ -53,16 +55,25 @@ def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> No
     assert line(page, "many").inner_text().endswith("共 3 个文件。")
 
 
-def test_survey_can_be_stopped_and_keeps_what_it_has(page: Page) -> None:
+def test_survey_can_be_stopped_keeps_what_it_has_and_makes_room_for_the_next(page: Page, tmp_path: Path) -> None:
+    archive = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for number in range(MANY):
+            file.write(EXAMPLES / "cat.jpg", f"{number}.jpg")
     open_tab(page, "Many images")
-    page.raw.get_by_role("button", name="Analyse the examples").click()
-    line(page, "many").filter(has_text="1 of 8").wait_for(timeout=10_000)
-    page.raw.locator("#many-stop").click()
+    page.raw.locator("#many-files input[type=file]").set_input_files(archive)
+    page.raw.locator("#many-files", has_text="pictures.zip").wait_for()
+    page.raw.get_by_role("button", name="Analyse these").click()
+    line(page, "many").filter(has_text=re.compile(rf"[1-9]\d* of {MANY}")).wait_for(timeout=20_000)
+    with page.raw.expect_response("**/reset"):  # the run is cancelled
+        page.raw.locator("#many-stop").click()
     line(page, "many").filter(has_text="Stopped after").wait_for()
     looked_at = int(line(page, "many").inner_text().split()[2])
-    assert 1 <= looked_at < 8
+    assert 1 <= looked_at < MANY
     assert page.raw.locator("#many-stop").is_hidden()
     page.raw.wait_for_function("(n) => document.querySelector('[data-part=pictures]').textContent == n", arg=looked_at)
+    page.raw.get_by_role("button", name="Analyse the examples").click()
+    line(page, "many").filter(has_text="Done: 8 files").wait_for(timeout=20_000)
 
 
 def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:

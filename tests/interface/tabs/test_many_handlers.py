@@ -7,6 +7,7 @@ import io
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from conftest import EXAMPLES
 
@@ -118,6 +119,6 @@ def test_file_repeats_the_survey(bench: Workbench, uploads: list[Upload]) -> Non
 
 
 def test_page_is_told_what_is_wrong_and_keeps_its_results(bench: Workbench) -> None:
-    (values,) = _Events(bench).survey_files(None, {"settings": {"keep_ratio": 0.5}})
+    (values,) = _Events(bench).survey(None, {"settings": {"keep_ratio": 0.5}}, gr.EventData(gr.Button(), None))
     assert "no pictures yet" in values[0]["problem"]
     assert all(value["__type__"] == "update" and len(value) == 1 for value in values[1:4])

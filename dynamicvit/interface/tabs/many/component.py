@@ -20,6 +20,7 @@ from dynamicvit.interface.tabs.parts import read_tab_parts
 from dynamicvit.interface.words import Labels
 
 RESULTS_EVERY_S = 1.5  # maps and table are drawn anew so often at most, while the progress follows every picture
+EXAMPLES = "many-examples"  # the button that asks for them
 CSV_NAME = "dynamicvit-survey.csv"
 PLUMBING: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -35,7 +36,7 @@ def fill(bench: Workbench, labels: Labels) -> None:
             asked = current_settings()
             with gr.Row():
                 start = labels.add(gr.Button(variant="primary", elem_id="many-start"), value="many.start")
-                examples = labels.add(gr.Button(elem_id="many-examples"), value="many.examples")
+                examples = labels.add(gr.Button(elem_id=EXAMPLES), value="many.examples")
                 stop = labels.add(gr.Button(visible=False, elem_id="many-stop"), value="tabs.stop")
     line = progress_line(elem_id="many-progress")
     result = gr.HTML(None, apply_default_css=False, elem_id="many-result", **read_tab_parts(__file__))
@@ -57,12 +58,18 @@ def fill(bench: Workbench, labels: Labels) -> None:
 
     events = _Events(bench)
     shown = [line, result, table, download, stop, latest]
-    queue = PLUMBING | {"concurrency_limit": 2, "concurrency_id": "many"}
-    runs = [
-        start.click(events.survey_files, [files, asked], shown, preprocess=False, **queue),
-        examples.click(events.survey_examples, asked, shown, **queue),
-    ]
-    stop.click(events.stop, [asked, latest], shown[:-1], cancels=runs, **PLUMBING)
+    # One event for both buttons: the page cancels several one after the other, so late that it may hit a newer run.
+    run = gr.on(
+        [start.click, examples.click],
+        events.survey,
+        [files, asked],
+        shown,
+        preprocess=False,
+        concurrency_limit=2,
+        concurrency_id="many",
+        **PLUMBING,
+    )
+    stop.click(events.stop, [asked, latest], shown[:-1], cancels=run, **PLUMBING)
     asked.language(events.translate, [asked, latest], [result, table], **PLUMBING)
 
 
@@ -72,14 +79,13 @@ class _Events:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
 
-    def survey_files(self, files: list[dict[str, Any]] | None, sent: object) -> Iterator[Values]:
-        """Survey uploads, given as Gradio's descriptions of the files."""
+    def survey(self, files: list[dict[str, Any]] | None, sent: object, event: gr.EventData) -> Iterator[Values]:
+        """Survey the examples if theirs is the button, else uploads, given as Gradio's descriptions of the files."""
+        if event.target.elem_id == EXAMPLES:
+            yield from _shown(sent, lambda asked: survey_examples(self._bench, asked))
+            return
         uploads = [Upload(file.get("orig_name") or Path(file["path"]).name, Path(file["path"])) for file in files or []]
         yield from _shown(sent, lambda asked: survey_uploads(self._bench, uploads, asked))
-
-    def survey_examples(self, sent: object) -> Iterator[Values]:
-        """Survey the examples."""
-        yield from _shown(sent, lambda asked: survey_examples(self._bench, asked))
 
     def stop(self, sent: object, latest: Progress | None) -> Iterator[Values]:
         """Say how far the survey came, and show all of it."""
