@@ -7,27 +7,30 @@ one in microseconds. The token embedding, which no method changes, is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.tokens.merging import matching_rounds
 
 
-def pruned_macs(config: ModelConfig, num_patches: int, counts: Sequence[int], selector: str) -> int:
+def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str) -> int:
     """Give the multiply-adds of one picture after the embedding.
 
     Args:
         config: of the model.
-        num_patches: number of patch tokens N before anything is dropped.
+        grid: rows and columns of the patch tokens before anything is dropped.
         counts: tokens that each stage keeps; empty for a dense pass.
         selector: name of the token selector.
     """
-    total, live = 0, num_patches
+    total, live = 0, grid[0] * grid[1]
     kept = dict(zip(config.prune_locations, counts, strict=False))
     for block in range(config.depth):
         if block in kept:
             total += _CHOICE.get(selector, _nothing)(config, block, live, kept[block])
             live = kept[block]
         total += _block(config, live + 1)
+    if kept and selector == "predictor" and config.candidate_classes:
+        total += _first_answer(config, grid)
     return total + _read_out(config, live)
 
 
@@ -45,13 +48,13 @@ def _read_out(config: ModelConfig, live: int) -> int:
 def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:
     dim = config.embed_dim
     if config.candidate_classes:
-        first_answer = _first_answer(config, live) if block == config.prune_locations[0] else 0
-        return first_answer + live * dim * (1 + min(config.candidate_classes, config.num_classes))
+        return live * dim * (1 + min(config.candidate_classes, config.num_classes))
     return live * (dim * dim + dim * (dim // 2) + (dim // 2) * (dim // 4) + (dim // 4) * 2)
 
 
-def _first_answer(config: ModelConfig, live: int) -> int:
-    return config.token_features * (live * config.embed_dim + config.num_classes)
+def _first_answer(config: ModelConfig, grid: tuple[int, int]) -> int:
+    read = ceil(grid[0] / 2) * ceil(grid[1] / 2)
+    return config.token_features * (read * config.embed_dim + config.num_classes)
 
 
 def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:

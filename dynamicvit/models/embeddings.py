@@ -70,6 +70,20 @@ class Lite0Stem(nn.Module):
         return self.proj(self.features(images))
 
 
+def undilated_places(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Take every second row and column of patch tokens: all that Lite0's stem would compute at its own stride of 32.
+
+    A quarter of the tokens, and as they are what its weights were trained for, their mean answers as well as that of
+    all. With "same" padding they are the odd rows of an even number and the even ones of an odd number.
+
+    Args:
+        patches: (B, N, C).
+        grid: rows and columns of the N patches.
+    """
+    rows, columns = grid
+    return patches.unflatten(1, grid)[:, 1 - rows % 2 :: 2, 1 - columns % 2 :: 2].flatten(1, 2)
+
+
 def create_embedding(config: ModelConfig) -> nn.Module:
     """Build the token embedding that the description names."""
     if config.embedding == "lvvit":

@@ -50,14 +50,14 @@ class TokenPredictor(nn.Module):
 
 
 class FirstAnswer(nn.Module):
-    """An early answer for the whole picture: what the token read-out makes of the tokens before the first block.
+    """An early answer for the whole picture: what the token read-out makes of tokens before the first block.
 
     It has no weights of its own. It is a module so that its cost is seen, which is part of the predictors' cost.
     """
 
     @torch.no_grad()
     def forward(self, patches: Tensor, readout: TokenReadout) -> Tensor:
-        """Answer for (B, N, C) normed patch tokens: (B, classes) logits, without gradient."""
+        """Answer for (B, n, C) normed patch tokens: (B, classes) logits, without gradient."""
         features = F.relu6(F.linear(patches, readout.features.weight, readout.features.bias)).mean(dim=1)
         return F.linear(features, readout.classifier.weight, readout.classifier.bias)
 

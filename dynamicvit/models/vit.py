@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynamicvit.errors import ImageError
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.embeddings import create_embedding
+from dynamicvit.models.embeddings import create_embedding, undilated_places
 from dynamicvit.models.layers import AttentionRecord, Block
 from dynamicvit.models.predictor import AnswerPredictor, FirstAnswer, TokenPredictor
 from dynamicvit.models.readout import TokenReadout
@@ -164,7 +164,7 @@ class DynamicVisionTransformer(nn.Module):
         live = LiveTokens.all_of(tokens)
         stages: list[StageDecision] = []
         attention: deque[AttentionRecord] = deque(maxlen=1)
-        first_answer = self._first_answer_of(tokens)
+        first_answer = self._first_answer_of(tokens, grid)
         for index, block in enumerate(self.blocks):
             if index in budgets:
                 context = self._context(len(stages), live, grid, first_answer, attention[0] if attention else None)
@@ -184,12 +184,13 @@ class DynamicVisionTransformer(nn.Module):
 
         Source: Rao et al. 2021, sections 3.2 and 3.3.
         """
-        tokens, _ = self.embed(images)
-        return self.train_on_tokens(tokens, noise)
+        tokens, grid = self.embed(images)
+        return self.train_on_tokens(tokens, grid, noise)
 
     def train_on_tokens(
         self,
         tokens: Tensor,
+        grid: tuple[int, int],
         noise: Sequence[Tensor] | None = None,
         shares: Sequence[float] | None = None,
         noise_scale: float = 1.0,
@@ -197,6 +198,7 @@ class DynamicVisionTransformer(nn.Module):
         """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens.
 
         Args:
+            grid: rows and columns of the patch tokens.
             shares: for each stage the share of tokens to keep on average, whatever the predictors' level; their own
                 level when not given, as in the paper.
             noise_scale: how much the noise counts against the scores; 1 is the paper's, towards 0 the choice becomes
@@ -207,7 +209,7 @@ class DynamicVisionTransformer(nn.Module):
         policy = tokens.new_ones(batch, num_patches + 1)
         decisions: list[Tensor] = []
         keep_scores: list[Tensor] = []
-        first_answer = self._first_answer_of(tokens)
+        first_answer = self._first_answer_of(tokens, grid)
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
                 stage = len(decisions)
@@ -282,12 +284,13 @@ class DynamicVisionTransformer(nn.Module):
             sizes=live.patch_sizes,
         )
 
-    def _first_answer_of(self, tokens: Tensor) -> Callable[[], Tensor]:
+    def _first_answer_of(self, tokens: Tensor, grid: tuple[int, int]) -> Callable[[], Tensor]:
         """Give what reads the first answer out of (B, 1 + N, C) embedded tokens, when a predictor first asks for it."""
 
         @cache
         def first_answer() -> Tensor:
-            return cast(FirstAnswer, self.first_answer)(self.norm_early(tokens[:, 1:]), self.token_readout)
+            sample = undilated_places(tokens[:, 1:], grid)
+            return cast(FirstAnswer, self.first_answer)(self.norm_early(sample), self.token_readout)
 
         return first_answer
 

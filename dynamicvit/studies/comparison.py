@@ -108,7 +108,7 @@ def compare(
             return MethodResult(method, None, own.dense, (), True)
         chosen = ratio
         if basis == "macs":
-            chosen = ratio_for_macs(model.config, own.num_patches, method, after_embedding, ratio)
+            chosen = ratio_for_macs(model.config, own.grid, method, after_embedding, ratio)
         settings = AnalysisSettings(chosen, method, seed)
         return _result(method, analyze(model, images, settings, dense=dense, top=top))
 
@@ -117,7 +117,7 @@ def compare(
 
 
 @lru_cache(maxsize=256)
-def ratio_for_macs(config: ModelConfig, num_patches: int, selector: str, budget: int, like: Ratio) -> Ratio:
+def ratio_for_macs(config: ModelConfig, grid: tuple[int, int], selector: str, budget: int, like: Ratio) -> Ratio:
     """Find the keep ratio at which a selector costs nearly a given number of multiply-adds.
 
     The counts come from :mod:`dynamicvit.costs.closed_form`, a thousand of them in some 10 ms, where a counted forward
@@ -125,7 +125,7 @@ def ratio_for_macs(config: ModelConfig, num_patches: int, selector: str, budget:
 
     Args:
         config: of the model.
-        num_patches: number of patch tokens N before anything is dropped.
+        grid: rows and columns of the patch tokens before anything is dropped.
         selector: name of the token selector.
         budget: multiply-adds after the embedding.
         like: a base ratio gives a base ratio with three digits; one ratio for each stage gives these to a common power.
@@ -135,8 +135,8 @@ def ratio_for_macs(config: ModelConfig, num_patches: int, selector: str, budget:
     """
 
     def miss(ratio: Ratio) -> tuple[float, int]:
-        counts = tokens_kept(num_patches, stage_ratios(ratio, config.num_stages))
-        macs = pruned_macs(config, num_patches, counts, selector)
+        counts = tokens_kept(grid[0] * grid[1], stage_ratios(ratio, config.num_stages))
+        macs = pruned_macs(config, grid, counts, selector)
         return max(0.0, macs - budget * (1 + TOLERANCE)), abs(macs - budget)
 
     return min(_candidates(like), key=miss)

@@ -115,8 +115,9 @@ class Distillation(Objective):
             logits, patches = student.read_out(tokens), tokens[:, 1:]
         else:
             shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
+            grid = (view.stem.shape[2], view.stem.shape[3])
             output = student.train_on_tokens(
-                tokens, batch.noise, shares if batch.holds_share else None, batch.noise_scale
+                tokens, grid, batch.noise, shares if batch.holds_share else None, batch.noise_scale
             )
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = decisions[-1]

@@ -56,7 +56,7 @@ class FeatureDistillation(Objective):
         if batch.images is None:
             raise SettingError("Distillation needs pictures.")
         student, view = self.student, batch.view
-        tokens, _ = student.embed(batch.images)
+        tokens, grid = student.embed(batch.images)
         decisions: tuple[Tensor, ...] = ()
         ratio = tokens.new_zeros(())
         if batch.keep_ratio is None:
@@ -67,7 +67,7 @@ class FeatureDistillation(Objective):
         else:
             shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
             output = student.train_on_tokens(
-                tokens, batch.noise, shares if batch.holds_share else None, batch.noise_scale
+                tokens, grid, batch.noise, shares if batch.holds_share else None, batch.noise_scale
             )
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = (decisions[-1] > 0.5).to(patches.dtype)

@@ -82,8 +82,9 @@ class Sparsification(Objective):
             raise SettingError("Sparsification needs pictures and a keep ratio.")
         student = self.student
         ratios = stage_ratios(batch.keep_ratio, student.config.num_stages)
-        tokens, _ = student.embed(batch.images)
-        output = student.train_on_tokens(tokens, batch.noise, ratios if batch.holds_share else None, batch.noise_scale)
+        tokens, grid = student.embed(batch.images)
+        shares = ratios if batch.holds_share else None
+        output = student.train_on_tokens(tokens, grid, batch.noise, shares, batch.noise_scale)
         weights = self.weights if batch.targets is not None else replace(self.weights, classification=0.0)
         parts = sparsification_loss(
             output,

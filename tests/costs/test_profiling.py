@@ -66,7 +66,7 @@ def test_the_first_answer_is_part_of_the_first_predictor_and_not_of_the_read_out
     model = create_model(TINY, token_features=20, candidate_classes=3)
     result = profile(model, IMAGES, 0.5, budget_ms=0)
     macs = {(part.kind, part.number): part.macs for part in result.pruned.parts}
-    first_answer = 64 * 16 * 20 + 20 * 10
+    first_answer = 16 * 16 * 20 + 20 * 10
     assert macs["predictor", 1] == 2 * (first_answer + 64 * 16 * (3 + 1))
     assert macs["predictor", 2] == 2 * 32 * 16 * (3 + 1)
     assert macs["read-out", None] == 2 * (16 * 10 + 16 * (16 + 16 * 20 + 20) + 20 * 10)

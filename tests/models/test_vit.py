@@ -89,10 +89,10 @@ def test_with_next_to_no_noise_training_keeps_what_inference_keeps():
     ratio = 0.5
     with torch.no_grad():
         pruned = model.forward_stages(images, ratio)
-        tokens, _ = model.embed(images)
+        tokens, grid = model.embed(images)
         shares = [len(stage.kept_patches[0]) / 16 for stage in pruned.stages]
-        trained = model.train_on_tokens(tokens, shares=shares, noise_scale=1e-6)
-        noisy = model.train_on_tokens(tokens, shares=shares)
+        trained = model.train_on_tokens(tokens, grid, shares=shares, noise_scale=1e-6)
+        noisy = model.train_on_tokens(tokens, grid, shares=shares)
     for stage, decision in zip(pruned.stages, trained.decisions, strict=True):
         kept = [set(row.nonzero().flatten().tolist()) for row in decision]
         assert kept == [set(row.tolist()) for row in stage.kept_patches]
@@ -263,7 +263,8 @@ def test_every_stage_compares_with_the_answer_that_was_there_before_the_first_bl
         model(pictures(2), 0.5)
         tokens = model.embed(pictures(2))[0]
         model.token_readout.importance.weight.zero_()
-        expected = model.token_readout(model.norm_early(tokens[:, 1:]))
+        sample = tokens[:, 1:].unflatten(1, (4, 4))[:, 1::2, 1::2].flatten(1, 2)
+        expected = model.token_readout(model.norm_early(sample))
     assert [patches.shape[1] for patches, _ in asked] == [16, 8, 4]
     for _, first_answer in asked:
         torch.testing.assert_close(first_answer, expected)

@@ -131,10 +131,10 @@ def test_on_real_models_costs_meet_within_half_a_percent(name, ratio, method):
     config = model_config(name)
 
     def cost(keep_ratio, selector):
-        return pruned_macs(config, 196, tokens_kept(196, stage_ratios(keep_ratio, 3)), selector)
+        return pruned_macs(config, (14, 14), tokens_kept(196, stage_ratios(keep_ratio, 3)), selector)
 
     budget = cost(ratio, "predictor")
-    assert abs(cost(ratio_for_macs(config, 196, method, budget, ratio), method) / budget - 1) < 0.005
+    assert abs(cost(ratio_for_macs(config, (14, 14), method, budget, ratio), method) / budget - 1) < 0.005
 
 
 def test_where_even_everything_is_cheaper_than_the_predictors_everything_is_kept(model, images):
