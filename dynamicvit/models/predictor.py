@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from dynamicvit.models.readout import TokenReadout
 
+# How much less sure than it is the first answer is taken to be. It leaves more tokens to what else is in the picture.
+SOFTNESS = 1.2
+
 
 class TokenPredictor(nn.Module):
     """Log-probabilities of keeping and dropping each patch token, from its own and the picture's features.
@@ -90,7 +93,7 @@ class AnswerPredictor(nn.Module):
         Returns:
             (B, n, 2) log-probabilities; channel 0 is "keep", channel 1 "drop".
         """
-        whole, classes = first_answer.float().topk(self.candidates, dim=-1)
+        whole, classes = (first_answer.float() / SOFTNESS).topk(self.candidates, dim=-1)
         weight, bias = self.local.weight[classes], self.local.bias[classes]
         local = (patches @ weight.transpose(1, 2)).float() + bias.unsqueeze(1)
         agreement = (local.log_softmax(dim=-1) + whole.log_softmax(dim=-1).unsqueeze(1)).logsumexp(dim=-1)

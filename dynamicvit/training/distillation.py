@@ -18,6 +18,7 @@ from dynamicvit.training.start import (
     RunningRegression,
     even_preference,
     hybrid_parts,
+    match_confidence,
     start_as_identity,
     start_predictors,
 )
@@ -93,11 +94,16 @@ class Distillation(Objective):
 
     @torch.no_grad()
     def start_predictors(self, teacher: Lite0Teacher, views: Sequence[TeacherView]) -> None:
-        """Set answer predictors to a ridge regression of what the teacher would answer at single places."""
+        """Set answer predictors to a ridge regression of what the teacher would answer at single places.
+
+        The first answer that they compare with is made as sure as the teacher's, and with it the dense one.
+        """
         student = self.student
         if student.first_answer is None:
             return
         regression = RunningRegression(student.config.embed_dim, student.config.num_classes)
+        logits = torch.cat([student.read_out(student.run_blocks(self._embed(view))) for view in views])
+        match_confidence(student, logits, torch.cat([view.logits for view in views]))
         for view in views:
             tokens = student.norm_early(self._embed(view)[:, 1:])
             regression.add(tokens.flatten(0, 1), teacher.name_places(view.dense).flatten(0, 1))

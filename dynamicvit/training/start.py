@@ -20,6 +20,7 @@ from dynamicvit.models.predictor import AnswerPredictor
 from dynamicvit.models.readout import TokenReadout
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.tokens.selectors import even_order
+from dynamicvit.training.losses import kl_loss
 
 
 @dataclass
@@ -93,6 +94,24 @@ def start_as_identity(model: DynamicVisionTransformer, regression: RunningRegres
     _tell_places(model)
     nn.init.zeros_(model.head.weight)
     nn.init.zeros_(readout.importance.weight)
+
+
+@torch.no_grad()
+def match_confidence(model: DynamicVisionTransformer, logits: Tensor, teacher_logits: Tensor) -> None:
+    """Scale a read-out so that its dense answers are as sure as the teacher's; the order of the classes stays.
+
+    Answers that are compared have to mean the same by a probability. A body that was trained on pruned passes, whose
+    tokens agree with each other, is too unsure of the mean of all tokens.
+
+    Args:
+        model: with a token read-out.
+        logits, teacher_logits: (B, classes), of the dense model and its teacher for the same pictures.
+    """
+    factors = [step / 20 for step in range(10, 41)]
+    factor = min(factors, key=lambda one: float(kl_loss(one * logits, teacher_logits)))
+    for layer in (model.head, hybrid_parts(model)[1].classifier):
+        layer.weight.mul_(factor)
+        layer.bias.mul_(factor)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamicvit.models.predictor import AnswerPredictor
+from dynamicvit.models.predictor import SOFTNESS, AnswerPredictor
 
 
 def predictor(candidates, dim=8, classes=6, seed=0):
@@ -26,7 +26,7 @@ def test_over_all_classes_a_score_is_the_log_probability_that_token_and_picture_
     module = predictor(candidates, seed=seed)
     patches, first_answer = torch.randn(2, 5, 8), torch.randn(2, 6)
     local = module.local(patches).softmax(dim=-1)
-    agreement = (local * first_answer.softmax(dim=-1).unsqueeze(1)).sum(dim=-1).log()
+    agreement = (local * (first_answer / SOFTNESS).softmax(dim=-1).unsqueeze(1)).sum(dim=-1).log()
     expected = agreement + module.own(patches).squeeze(-1)
     log_probs = module(patches, first_answer)
     torch.testing.assert_close(odds(log_probs), expected, atol=1e-4, rtol=1e-4)

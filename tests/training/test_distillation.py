@@ -121,6 +121,22 @@ def test_answer_predictors_start_with_what_the_teacher_says_of_single_places(tea
     assert 0.2 < after.kept_shares[0] < 0.8  # about half, whatever the teacher's scale
 
 
+@pytest.mark.parametrize("factor", [0.7, 1.6])
+def test_answers_to_be_compared_are_made_as_sure_as_the_teachers(teacher, views, factor):
+    distillation = small_distillation(candidate_classes=32)
+    distillation.start(teacher, views)
+    student, view = distillation.student, views[0]
+    with torch.no_grad():
+        before = student.read_out(student.run_blocks(distillation._embed(view)))
+        for layer in (student.head, student.token_readout.classifier):
+            layer.weight.mul_(factor)
+            layer.bias.mul_(factor)
+        distillation.start_predictors(teacher, views)
+        after = student.read_out(student.run_blocks(distillation._embed(view)))
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0.05)
+    assert after.argmax(dim=1).equal(before.argmax(dim=1))
+
+
 def test_the_student_sees_pictures_as_the_teacher_views_say(teacher, views):
     distillation = small_distillation()
     distillation.start(teacher, views)
