@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop
 
 PREDICTORS = "score_predictor"
-# What the first answer predictor reads for all of them.
+# What the predictors that compare answers have in common; no part of any one of them.
 FIRST_ANSWER = "first_answer"
 
 _FUSED_ATTENTION = (
