@@ -22,10 +22,11 @@ from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
+from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.pictures.images import DecodedImage, display_crop, prepare, read
+from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
 
 Payload = dict[str, Any]
@@ -156,11 +157,11 @@ class Workbench:
         return scene
 
     @or_problem
-    def open_file(self, path: str | None, model: str | None) -> Payload:
+    def open_file(self, upload: Upload | None, model: str | None) -> Payload:
         """Decode an uploaded file and give its scene."""
-        if path is None:
+        if upload is None:
             raise ImageError("There is no picture now: add one or choose an example. The last result stays below.")
-        return self._scene(self._pictures.add(read(path), "", Path(path).name), model)
+        return self._scene(self._pictures.add(decode(upload.read()), "", upload.name), model)
 
     @or_problem
     def open_example(self, name: str, model: str | None) -> Payload:
@@ -201,13 +202,13 @@ class Workbench:
         timing = time_pair(loaded.model, tensor, budget, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
         return describe_timing(timing, saved, words_in(language))
 
-    def analyze_file(self, path: str, ratio: float, model: str | None) -> Payload:
-        """Analyse a picture file for callers without a page.
+    def analyze_file(self, upload: Upload, ratio: float, model: str | None) -> Payload:
+        """Analyse an uploaded picture for callers without a page.
 
         Raises:
             DynamicViTError: the picture, the ratio or the model cannot be used.
         """
-        image, loaded, settings = read(path), self.load(model), AnalysisSettings(checked_ratio(ratio))
+        image, loaded, settings = decode(upload.read()), self.load(model), AnalysisSettings(checked_ratio(ratio))
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
         return _plain(analysis, loaded.entry)

@@ -20,6 +20,7 @@ from dynamicvit.interface.header.component import page_header
 from dynamicvit.interface.links.component import page_links, wanted
 from dynamicvit.interface.links.link import Link, parse_link, requested
 from dynamicvit.interface.tabs import TABS
+from dynamicvit.interface.uploads import MAX_UPLOAD_BYTES, GuardedBlocks, uploaded_file
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
 
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene
@@ -35,7 +36,7 @@ def launch_options() -> dict[str, Any]:
         "css_paths": [here / "page.css"],
         "head": _head_scripts((here / "page.js").read_text(encoding="utf-8")),
         "footer_links": ["api"],
-        "max_file_size": "50mb",
+        "max_file_size": MAX_UPLOAD_BYTES,
         "share": False,
         "ssr_mode": False,
     }
@@ -45,7 +46,7 @@ def build(bench: Workbench) -> gr.Blocks:
     """Arrange the page and connect its events; the models and pictures behind it are the workbench's."""
     scene, labels = bench.first_scene(), Labels()
     words = words_in(DEFAULT_LANGUAGE)
-    with gr.Blocks(title=words("page.title"), analytics_enabled=False, fill_width=True) as page:
+    with GuardedBlocks(title=words("page.title"), analytics_enabled=False, fill_width=True) as page:
         header = page_header(elem_id="head")
         links = page_links(bench.example_names(), elem_id="links")
         with gr.Row(elem_id="page"):
@@ -113,7 +114,7 @@ def _connect(page: gr.Blocks, parts: _Parts, labels: Labels, events: _Events) ->
         "trigger_mode": "always_last",
     }
     # preprocess=False: the file as it is. Gradio would convert or clip what is not 8-bit RGB, and its errors do not say
-    # what to do; our decoder reads it instead. Gradio still checks that the path is that of an upload.
+    # what to do; our decoder reads it instead.
     # upload, not input: that fires for a removed picture too, before its value is gone.
     parts.picture.upload(
         events.add_picture,
@@ -180,9 +181,11 @@ class _Events:
         whole = self._bench.preview(image) if is_new and is_shown else gr.skip()
         return [*values, *self._choice_values(values[1].get("model"), language), whole, message]
 
-    def add_picture(self, upload: Payload | None, shown: Shown) -> list[Any]:
+    def add_picture(self, sent: Payload | None, shown: Shown) -> list[Any]:
         """Show an uploaded picture, given as Gradio's description of the file."""
-        scene = self._bench.open_file(upload and upload["path"], shown.get("model"))
+        scene = self._bench.guarded(
+            lambda: self._bench.open_file(None if sent is None else uploaded_file(sent), shown.get("model"))
+        )
         return [*_scene_values(scene, shown), self._whole_picture(scene)]
 
     def choose_example(self, shown: Shown, event: gr.EventData) -> list[Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dynamicvit.interface.uploads import UploadError, check_files
+
 
 def read_parts(module_file: str) -> dict[str, str]:
     """Give the template, style and script that lie beside a component's module, as arguments of ``gr.HTML``."""
@@ -21,6 +23,10 @@ def server_function(name: str, ask: Callable[..., dict[str, Any]]) -> Callable[[
     """
 
     def called(arguments: list[Any]) -> dict[str, Any]:
+        try:
+            check_files(arguments)
+        except UploadError as error:
+            return {"problem": str(error)}
         return ask(*arguments)
 
     called.__name__ = name

@@ -87,7 +87,7 @@ def read(path: str | Path) -> DecodedImage:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(f"The picture {path} cannot be opened: {error.strerror or error}.") from None
+        raise ImageError(f"The picture {Path(path).name} cannot be opened: {error.strerror or error}.") from None
     return decode(data)
 
 

@@ -11,18 +11,19 @@ from shutil import copy
 import pytest
 from PIL import Image
 
-from dynamicvit.errors import DownloadError, ImageError, SettingError
+from dynamicvit.errors import DownloadError, SettingError
 from dynamicvit.interface import handlers
 from dynamicvit.interface.handlers import Workbench
+from dynamicvit.interface.uploads import Upload, UploadError
 
 PUBLISHED = "dynamic-vit_deit-s_r0.7.pth"
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> str:
+def photo(tmp_path: Path) -> Upload:
     path = tmp_path / "photo.png"
     Image.linear_gradient("L").resize((320, 240)).save(path)
-    return str(path)
+    return Upload(path.name, path)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_without_a_model_the_first_scene_says_what_to_do(tmp_path: Path) -> None
     assert "download" in Workbench(tmp_path).first_scene()["problem"]
 
 
-def test_uploaded_picture_is_analysed_at_any_ratio(bench: Workbench, model: str, photo: str) -> None:
+def test_uploaded_picture_is_analysed_at_any_ratio(bench: Workbench, model: str, photo: Upload) -> None:
     scene = bench.open_file(photo, model)
     assert counts(bench.analyse(scene["image"], model, {"keep_ratio": 0.5})) == [98, 49, 24]
     everything = bench.analyse(scene["image"], model, {"keep_ratio": 1.0})
@@ -55,7 +56,7 @@ def test_uploaded_picture_is_analysed_at_any_ratio(bench: Workbench, model: str,
     assert everything["agrees"]
 
 
-def test_same_file_opened_twice_gets_two_keys(bench: Workbench, model: str, photo: str) -> None:
+def test_same_file_opened_twice_gets_two_keys(bench: Workbench, model: str, photo: Upload) -> None:
     assert bench.open_file(photo, model)["image"] != bench.open_file(photo, model)["image"]
 
 
@@ -66,7 +67,7 @@ def test_no_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
 def test_broken_file_gives_a_sentence(bench: Workbench, model: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
-    assert "picture" in bench.open_file(str(broken), model)["problem"]
+    assert "picture" in bench.open_file(Upload(broken.name, broken), model)["problem"]
 
 
 def test_unknown_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
@@ -144,15 +145,15 @@ def test_failed_download_gives_its_sentence(bench: Workbench, monkeypatch: pytes
     assert bench.fetch(PUBLISHED, lambda done, total: None)["problem"] == "No connection; try again later."
 
 
-def test_program_gets_plain_numbers(bench: Workbench, model: str, photo: str) -> None:
+def test_program_gets_plain_numbers(bench: Workbench, model: str, photo: Upload) -> None:
     answer = json.loads(json.dumps(bench.analyze_file(photo, 0.5, None)))
     assert answer["model"] == model
     assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
     assert answer["saved_share"] == pytest.approx(1 - answer["pruned"]["gmacs"] / answer["dense"]["gmacs"])
 
 
-def test_program_gets_errors_raised(bench: Workbench, photo: str) -> None:
+def test_program_gets_errors_raised(bench: Workbench, photo: Upload) -> None:
     with pytest.raises(SettingError):
         bench.analyze_file(photo, 2.0, None)
-    with pytest.raises(ImageError):
-        bench.analyze_file("/nowhere.png", 0.5, None)
+    with pytest.raises(UploadError):
+        bench.analyze_file(Upload("nowhere.png", Path("/nowhere.png")), 0.5, None)

@@ -11,6 +11,7 @@ from gradio_client.exceptions import AppError
 
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.layout import build, launch_options
+from dynamicvit.interface.uploads import Upload
 
 # Gradio and its client use what their own dependencies call deprecated; as errors these would end its threads.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,7 +29,7 @@ def test_program_analyses_a_picture_file(client: Client, bench: Workbench) -> No
     picture = bench.examples / "cat.jpg"
     answer = client.predict(handle_file(picture), 0.5, api_name="/analyze")
     assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
-    assert answer == bench.analyze_file(str(picture), 0.5, None)
+    assert answer == bench.analyze_file(Upload(picture.name, picture), 0.5, None)
 
 
 def test_program_is_told_what_is_wrong(client: Client, bench: Workbench) -> None:
@@ -38,7 +39,7 @@ def test_program_is_told_what_is_wrong(client: Client, bench: Workbench) -> None
 
 def test_only_uploads_are_read(client: Client, bench: Workbench) -> None:
     on_the_server = {"path": str(bench.examples / "cat.jpg")}
-    with pytest.raises(AppError, match="Upload the picture first"):
+    with pytest.raises(AppError, match="Upload the file first"):
         client.predict(on_the_server, 0.5, api_name="/analyze")
 
 

@@ -17,6 +17,7 @@ from dynamicvit.interface.handlers import Payload, Workbench
 from dynamicvit.interface.sessions import Picture
 from dynamicvit.interface.tabs.about.handlers import MethodDesk
 from dynamicvit.interface.tabs.export.handlers import ExportDesk, file_name
+from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.words import words_in
 from dynamicvit.studies.analysis import AnalysisSettings
 from dynamicvit.studies.report import read_report, reproduce
@@ -101,14 +102,14 @@ def test_json_of_an_upload_asks_for_the_picture_and_knows_it_again(
 ) -> None:
     path = tmp_path / "holiday.png"
     Image.linear_gradient("L").save(path)
-    key = bench.open_file(str(path), MODEL)["image"]
+    key = bench.open_file(Upload(path.name, path), MODEL)["image"]
     text = content(desk.export("json", SCENE | {"image": key}, "en")).decode()
     unknown = desk.open_analysis(text, [], "en")
     assert unknown["waits"]
     assert "open" not in unknown
     assert "holiday.png" in unknown["note"]
     assert desk.open_analysis(text, ["forgotten", key], "en")["open"]["image"] == key
-    other_visitor = bench.open_file(str(path), MODEL)["image"]
+    other_visitor = bench.open_file(Upload(path.name, path), MODEL)["image"]
     assert desk.open_analysis(text, [other_visitor], "zh")["open"]["image"] == other_visitor
 
 

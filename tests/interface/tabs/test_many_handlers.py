@@ -16,8 +16,9 @@ from dynamicvit.interface.current_settings.component import Asked, asked_from
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.tabs.many import handlers
 from dynamicvit.interface.tabs.many.component import _Events
-from dynamicvit.interface.tabs.many.handlers import Upload, survey_examples, survey_uploads
+from dynamicvit.interface.tabs.many.handlers import survey_examples, survey_uploads
 from dynamicvit.interface.tabs.many.wording import describe_survey, survey_csv, table_of
+from dynamicvit.interface.uploads import Upload
 
 
 def asked(**sent: object) -> Asked:
@@ -55,7 +56,7 @@ def test_survey_grows_picture_by_picture(bench: Workbench, monkeypatch: pytest.M
 
 def test_survey_says_of_a_picture_what_the_explorer_says(bench: Workbench) -> None:
     (*_, last) = survey_uploads(bench, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked())
-    plain = bench.analyze_file(str(EXAMPLES / "cat.jpg"), 0.5, None)
+    plain = bench.analyze_file(Upload("cat.jpg", EXAMPLES / "cat.jpg"), 0.5, None)
     (picture,) = last.survey.pictures
     assert picture.dense.label == plain["dense"]["top"][0]["label"]
     assert picture.pruned.probability == pytest.approx(plain["pruned"]["top"][0]["probability"])

@@ -86,7 +86,8 @@ def test_clip_without_frames_is_refused_in_a_sentence(bench: Workbench, clip: Pa
         list(show_clip(bench, clip, tmp_path / "shown", asked()))
 
 
-def test_page_is_told_what_is_wrong(bench: Workbench, tmp_path: Path) -> None:
+def test_page_is_told_what_is_wrong(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     events, empty = _Events(bench), tmp_path / "empty.mp4"
     empty.touch()
     for upload, sentence in ((None, "no clip yet"), ({"path": str(empty)}, "is empty")):
@@ -98,6 +99,7 @@ def test_stopping_leaves_no_files(
     bench: Workbench, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     before = set(tmp_path.iterdir())
     run = _Events(bench).show({"path": str(clip)}, None)
     next(run)

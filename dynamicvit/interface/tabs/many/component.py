@@ -14,9 +14,10 @@ from dynamicvit.errors import DynamicViTError
 from dynamicvit.interface.current_settings.component import Asked, asked_from, current_settings
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.progress_line.component import finished, problem, progress, progress_line
-from dynamicvit.interface.tabs.many.handlers import Progress, Upload, survey_examples, survey_uploads
+from dynamicvit.interface.tabs.many.handlers import Progress, survey_examples, survey_uploads
 from dynamicvit.interface.tabs.many.wording import describe_survey, survey_csv, table_of
 from dynamicvit.interface.tabs.parts import read_tab_parts
+from dynamicvit.interface.uploads import uploaded_file
 from dynamicvit.interface.words import Labels
 
 RESULTS_EVERY_S = 1.5  # maps and table are drawn anew so often at most, while the progress follows every picture
@@ -84,8 +85,7 @@ class _Events:
         if event.target.elem_id == EXAMPLES:
             yield from _shown(sent, lambda asked: survey_examples(self._bench, asked))
             return
-        uploads = [Upload(file.get("orig_name") or Path(file["path"]).name, Path(file["path"])) for file in files or []]
-        yield from _shown(sent, lambda asked: survey_uploads(self._bench, uploads, asked))
+        yield from _shown(sent, lambda asked: survey_uploads(self._bench, [*map(uploaded_file, files or [])], asked))
 
     def stop(self, sent: object, latest: Progress | None) -> Iterator[Values]:
         """Say how far the survey came, and show all of it."""

@@ -15,6 +15,7 @@ from dynamicvit.interface.current_settings.component import asked_from, current_
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.progress_line.component import finished, problem, progress, progress_line
 from dynamicvit.interface.tabs.video.handlers import ClipProgress, ClipResult, show_clip
+from dynamicvit.interface.uploads import uploaded_file
 from dynamicvit.interface.words import Labels
 
 PROGRESS_EVERY_S = 0.3
@@ -69,7 +70,7 @@ class _Events:
                 raise VideoError("There is no clip yet; add one first.")
             with tempfile.TemporaryDirectory() as folder:  # Gradio copies the file when it is given
                 stem = Path(folder) / "dynamicvit-stages"
-                states = show_clip(self._bench, Path(clip["path"]), stem, asked)
+                states = show_clip(self._bench, uploaded_file(clip).path, stem, asked)
                 yield from _values(states)
         except DynamicViTError as error:
             yield [problem(str(error)), gr.skip(), gr.Button(visible=False)]
