@@ -84,7 +84,7 @@ def _first_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise CheckpointError(f"There is no weight file {path}.") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"{path.name} cannot be read: {error.strerror}.") from error
     # First, because a binary length may happen to look like any text.
     if _is_safetensors(head):
         return head
