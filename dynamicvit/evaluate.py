@@ -24,10 +24,10 @@ from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting,
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
 from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
+from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Share, UnreadablePhoto
 from dynamicvit.pictures.photos import Photo, read_labels, read_photos
-from dynamicvit.tokens.selectors import SELECTORS
 
 Result = TypeVar("Result", Evaluation, Coverage)
 SEEDED = "random"

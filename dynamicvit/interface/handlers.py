@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
+from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.budget import BaseRatio
 from dynamicvit.checkpoints.available import CHECKPOINT_FOLDER, AvailableModel, list_available, list_problems
 from dynamicvit.checkpoints.files import download
 from dynamicvit.checkpoints.loading import load_model
@@ -27,7 +29,6 @@ from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
-from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
 
 Payload = dict[str, Any]
 Identity = tuple[Path, int]
@@ -198,7 +199,7 @@ class Workbench:
         picture, loaded, checked = self.picture(image), self.load(model), settings_from(settings)
         saved = self.analysis(picture, loaded, checked).saved_share
         tensor = self.view(picture, loaded).tensor
-        budget = checked.keep_ratio
+        budget = checked.budget
         timing = time_pair(loaded.model, tensor, budget, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
         return describe_timing(timing, saved, words_in(language))
 
@@ -208,7 +209,8 @@ class Workbench:
         Raises:
             DynamicViTError: the picture, the ratio or the model cannot be used.
         """
-        image, loaded, settings = decode(upload.read()), self.load(model), AnalysisSettings(checked_ratio(ratio))
+        settings = AnalysisSettings(BaseRatio(checked_ratio(ratio)))
+        image, loaded = decode(upload.read()), self.load(model)
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
         return _plain(analysis, loaded.entry)
@@ -331,7 +333,7 @@ def _plain(analysis: Analysis, entry: AvailableModel) -> Payload:
     """Give an analysis as plain numbers for programs."""
     return {
         "model": entry.key,
-        "keep_ratio": analysis.settings.keep_ratio,
+        **analysis.settings.budget.to_json(),
         "grid": list(analysis.grid),
         "stages": [
             {"stage": stage.number, "block": stage.block, "kept_patches": list(stage.kept_patches)}

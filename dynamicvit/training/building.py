@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import cast
 
 import torch
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.hybrid import Hybrid
 from dynamicvit.models.registry import create_model
 from dynamicvit.training.backbone import PREDICTORS, load_backbone, read_start
 from dynamicvit.training.distillation import Distillation, DistillationWeights
@@ -82,7 +84,7 @@ def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tupl
         options.evidence_weight,
         tuple(options.spread),
     )
-    objective = Distillation(create_model(config), weights)
+    objective = Distillation(cast(Hybrid, create_model(config)), weights)
     if options.keep_ratio is None:
         objective.student.score_predictor.requires_grad_(False)
     return objective, Lite0Teacher(options.teacher_weights)

@@ -13,10 +13,10 @@ from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
+from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.pictures.batches import Share
 from dynamicvit.pictures.images import decode, prepare
 from dynamicvit.pictures.photos import Photo
-from dynamicvit.tokens.selectors import SELECTORS
 
 COLOURS = ("red", "blue", "green", "white", "black", "orange", "purple")
 
