@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from dynamicvit.budget import BaseRatio, Budget, KeepMass, StageRatios
     from dynamicvit.checkpoints.loading import load_checkpoint, load_model
     from dynamicvit.costs.profiling import Profile, profile
+    from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision
     from dynamicvit.models.config import ModelConfig, Preprocessing
     from dynamicvit.models.registry import create_model, list_models
     from dynamicvit.models.selectors import create_selector
-    from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
+    from dynamicvit.models.vit import DynamicVisionTransformer
 
 _HOME = {
     "Analysis": "analysis.results",
     "BaseRatio": "budget",
     "Budget": "budget",
     "Comparison": "analysis.comparison",
+    "DynamicModel": "models.base",
     "DynamicVisionTransformer": "models.vit",
     "KeepMass": "budget",
     "ModelConfig": "models.config",
@@ -33,8 +35,8 @@ _HOME = {
     "Preprocessing": "models.config",
     "Profile": "costs.profiling",
     "Report": "analysis.report",
-    "SparseOutput": "models.vit",
-    "StageDecision": "models.vit",
+    "SparseOutput": "models.base",
+    "StageDecision": "models.base",
     "StageRatios": "budget",
     "analyze_image": "analysis.prepared",
     "compare": "analysis.comparison",

@@ -16,8 +16,40 @@ from torch import Tensor
 from dynamicvit.errors import SettingError
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How a base keep ratio r becomes the ratio of each stage; it belongs to a family of models, not to a budget.
+
+    Attributes:
+        num_stages: number of pruning stages; 0 for a dense model.
+        step: None where the stages keep r, r^2, r^3, ... (Rao et al. 2021, section 4.1); else each keeps so much less
+            than the one before: r, r - step, r - 2 step, ..., as in the hierarchical models (arXiv 2207.01580).
+    """
+
+    num_stages: int
+    step: float | None = None
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether each stage keeps some of what the one before it kept; else it chooses among all positions anew."""
+        return self.step is None
+
+    def ratios(self, base: float) -> tuple[float, ...]:
+        """Return the ratio of each stage, in [0, 1].
+
+        In double precision, as the authors compute it, because truncation to a number of tokens notices: 0.7 ** 2 is a
+        little below 0.49, and 0.7 - 0.2 a little below 0.5.
+        """
+        if self.step is None:
+            return tuple(base ** (stage + 1) for stage in range(self.num_stages))
+        return tuple(max(0.0, base - self.step * stage) for stage in range(self.num_stages))
+
+
 class Budget(ABC):
     """How many patch tokens each stage keeps; immutable and hashable.
+
+    What it comes to depends on the model's :class:`Schedule`. In the hierarchical models "kept" are the positions that
+    take the slow path.
 
     Attributes:
         kind: "ratio", "stages" or "mass", what the numbers are.
@@ -33,18 +65,18 @@ class Budget(ABC):
     def numbers(self) -> tuple[float, ...]: ...
 
     @abstractmethod
-    def ratios(self, num_stages: int) -> tuple[float, ...]:
+    def ratios(self, schedule: Schedule) -> tuple[float, ...]:
         """Return the target ratio of each stage, as a share of the *initial* patch tokens.
 
         Raises:
             SettingError: the model has another number of stages, or none, or the image decides.
         """
 
-    def check(self, num_stages: int) -> None:
-        """Raise a SettingError unless a model with so many stages can keep this budget."""
-        self.ratios(num_stages)
+    def check(self, schedule: Schedule) -> None:
+        """Raise a SettingError unless a model with this schedule can keep this budget."""
+        self.ratios(schedule)
 
-    def counts(self, num_stages: int, num_patches: int) -> tuple[int, ...]:
+    def counts(self, schedule: Schedule, num_patches: int) -> tuple[int, ...]:
         """Return the number of patch tokens that each stage keeps, the class token not counted.
 
         ``int(num_patches * ratio)``, truncated like the authors' code, but at least 1: at a base ratio of 0.1 the third
@@ -53,9 +85,9 @@ class Budget(ABC):
         Raises:
             SettingError: as :meth:`ratios`.
         """
-        return tuple(max(1, int(num_patches * ratio)) for ratio in self.ratios(num_stages))
+        return tuple(max(1, int(num_patches * ratio)) for ratio in self.ratios(schedule))
 
-    def count(self, stage: int, num_stages: int, num_patches: int, log_probs: Tensor | None) -> int:
+    def count(self, stage: int, schedule: Schedule, num_patches: int, log_probs: Tensor | None) -> int:
         """Return the number of patch tokens that one stage, 0-based, keeps.
 
         Args:
@@ -65,7 +97,7 @@ class Budget(ABC):
         Raises:
             SettingError: as :meth:`ratios`, or the adaptive mode has no log-probabilities or those of several images.
         """
-        return self.counts(num_stages, num_patches)[stage]
+        return self.counts(schedule, num_patches)[stage]
 
     def realised(self, counts: Sequence[int], num_patches: int) -> Budget:
         """Return the ratios with which a pass that kept ``counts`` tokens could be repeated on any image."""
@@ -87,10 +119,7 @@ class Budget(ABC):
 
 @dataclass(frozen=True)
 class BaseRatio(Budget):
-    """One base keep ratio r in (0, 1]: the stages keep r, r^2, r^3, ... of all patch tokens.
-
-    Source: Rao et al. 2021, section 4.1 ("the target keeping ratios of the three stages to r, r^2, r^3").
-    """
+    """One base keep ratio r in (0, 1], from which the model's schedule makes that of each stage; the first keeps r."""
 
     ratio: float
     kind: ClassVar[str] = "ratio"
@@ -102,10 +131,9 @@ class BaseRatio(Budget):
     def numbers(self) -> tuple[float, ...]:
         return (self.ratio,)
 
-    def ratios(self, num_stages: int) -> tuple[float, ...]:
-        _check_prunable(num_stages)
-        # In double precision, as the authors compute it: 0.7 ** 2 is a little below 0.49, and the truncation notices.
-        return tuple(self.ratio ** (stage + 1) for stage in range(num_stages))
+    def ratios(self, schedule: Schedule) -> tuple[float, ...]:
+        _check_prunable(schedule)
+        return schedule.ratios(self.ratio)
 
     def alternatives(self) -> list[Budget]:
         return [BaseRatio(step / 1000) for step in range(1, 1001)]
@@ -113,7 +141,10 @@ class BaseRatio(Budget):
 
 @dataclass(frozen=True)
 class StageRatios(Budget):
-    """One keep ratio in (0, 1] for each stage, non-increasing, all of the initial patch tokens."""
+    """One keep ratio in (0, 1] for each stage, all of the initial patch tokens.
+
+    They must not increase where dropped tokens cannot come back; a hierarchical model takes them in any order.
+    """
 
     stages: tuple[float, ...]
     kind: ClassVar[str] = "stages"
@@ -121,19 +152,19 @@ class StageRatios(Budget):
     def __post_init__(self) -> None:
         for ratio in self.stages:
             _check_range(ratio)
-        if any(later > earlier for earlier, later in itertools.pairwise(self.stages)):
-            raise SettingError(f"The keep ratios of the stages must not increase; got {self.stages}.")
 
     @property
     def numbers(self) -> tuple[float, ...]:
         return self.stages
 
-    def ratios(self, num_stages: int) -> tuple[float, ...]:
-        _check_prunable(num_stages)
-        if len(self.stages) != num_stages:
+    def ratios(self, schedule: Schedule) -> tuple[float, ...]:
+        _check_prunable(schedule)
+        if len(self.stages) != schedule.num_stages:
             raise SettingError(
-                f"Give one keep ratio or {num_stages} of them, one for each stage; got {len(self.stages)}."
+                f"Give one keep ratio or {schedule.num_stages} of them, one for each stage; got {len(self.stages)}."
             )
+        if schedule.is_nested and any(later > earlier for earlier, later in itertools.pairwise(self.stages)):
+            raise SettingError(f"The keep ratios of the stages must not increase; got {self.stages}.")
         return self.stages
 
     def alternatives(self) -> list[Budget]:
@@ -172,13 +203,13 @@ class KeepMass(Budget):
     def numbers(self) -> tuple[float, ...]:
         return (self.share,)
 
-    def ratios(self, num_stages: int) -> tuple[float, ...]:
+    def ratios(self, schedule: Schedule) -> tuple[float, ...]:
         raise SettingError("In the adaptive mode the image decides how many tokens stay; give a keep ratio.")
 
-    def check(self, num_stages: int) -> None:
-        _check_prunable(num_stages)
+    def check(self, schedule: Schedule) -> None:
+        _check_prunable(schedule)
 
-    def count(self, stage: int, num_stages: int, num_patches: int, log_probs: Tensor | None) -> int:
+    def count(self, stage: int, schedule: Schedule, num_patches: int, log_probs: Tensor | None) -> int:
         if log_probs is None:
             raise SettingError("Only the model's own predictors can choose how many tokens to keep; give a keep ratio.")
         if len(log_probs) != 1:
@@ -236,8 +267,8 @@ def budget_from_json(data: Mapping[str, Any]) -> Budget:
     return as_budget(data["keep_ratio"])
 
 
-def _check_prunable(num_stages: int) -> None:
-    if num_stages == 0:
+def _check_prunable(schedule: Schedule) -> None:
+    if schedule.num_stages == 0:
         raise SettingError("This model has no pruning stages; leave the keep ratio out to run it dense.")
 
 

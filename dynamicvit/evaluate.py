@@ -24,8 +24,8 @@ from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting,
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
 from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import SELECTORS
-from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Share, UnreadablePhoto
 from dynamicvit.pictures.photos import Photo, read_labels, read_photos
 
@@ -98,7 +98,7 @@ def find_photos(paths: Sequence[Path], labels: Path | None) -> list[Photo]:
 
 
 def measure(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     photos: Sequence[Photo],
     boxes: dict[str, SceneBoxes],
     options: argparse.Namespace,

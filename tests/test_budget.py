@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamicvit.budget import BaseRatio, KeepMass, StageRatios, as_budget, budget_from_json
+from dynamicvit.budget import BaseRatio, KeepMass, Schedule, StageRatios, as_budget, budget_from_json
 from dynamicvit.errors import SettingError
 
 
@@ -26,17 +26,30 @@ from dynamicvit.errors import SettingError
     ],
 )
 def test_196_tokens_are_cut_as_published(ratio, counts):
-    assert as_budget(ratio).counts(3, 196) == counts
+    assert as_budget(ratio).counts(Schedule(3), 196) == counts
 
 
 def test_powers_are_taken_before_truncation():
-    assert as_budget(0.7).counts(2, 100) == (70, 48)
-    assert as_budget((0.7, 0.49)).counts(2, 100) == (70, 49)
+    assert as_budget(0.7).counts(Schedule(2), 100) == (70, 48)
+    assert as_budget((0.7, 0.49)).counts(Schedule(2), 100) == (70, 49)
 
 
-@given(ratio=st.floats(0, 1, exclude_min=True), patches=st.integers(1, 5000), stages=st.integers(1, 6))
-def test_counts_are_positive_and_never_increase(ratio, patches, stages):
-    counts = as_budget(ratio).counts(stages, patches)
+@pytest.mark.parametrize(
+    ("ratio", "counts"), [(0.7, (137, 97, 58)), (0.9, (176, 137, 98)), (1.0, (196, 156, 117)), (0.3, (58, 19, 1))]
+)
+def test_196_positions_of_a_hierarchical_model_are_divided_as_published(ratio, counts):
+    """0.7 - 0.2 is a little below a half: 97, not 98."""
+    assert as_budget(ratio).counts(Schedule(3, step=0.2), 196) == counts
+
+
+@given(
+    ratio=st.floats(0, 1, exclude_min=True),
+    patches=st.integers(1, 5000),
+    stages=st.integers(1, 6),
+    step=st.sampled_from([None, 0.2, 0.5]),
+)
+def test_counts_are_positive_and_never_increase(ratio, patches, stages, step):
+    counts = as_budget(ratio).counts(Schedule(stages, step), patches)
     assert all(1 <= count <= patches for count in counts)
     assert list(counts) == sorted(counts, reverse=True)
 
@@ -46,11 +59,15 @@ def test_counts_are_positive_and_never_increase(ratio, patches, stages):
 )
 def test_a_ratio_that_makes_no_sense_is_refused(ratio):
     with pytest.raises(SettingError, match="keep ratio"):
-        as_budget(ratio).ratios(3)
+        as_budget(ratio).ratios(Schedule(3))
+
+
+def test_ratios_may_increase_where_positions_come_back():
+    assert as_budget((0.5, 1.0, 0.25)).counts(Schedule(3, step=0.2), 100) == (50, 100, 25)
 
 
 def adaptive_count(share, log_probs):
-    return KeepMass(share).count(0, 3, 196, log_probs)
+    return KeepMass(share).count(0, Schedule(3), 196, log_probs)
 
 
 class TestKeepMass:
@@ -106,15 +123,18 @@ class TestKeepMass:
     def test_a_model_without_stages_is_refused(self):
         for budget in (KeepMass(0.5), BaseRatio(0.5)):
             with pytest.raises(SettingError, match="no pruning stages"):
-                budget.check(0)
+                budget.check(Schedule(0))
 
     def test_counts_are_asked_for_in_vain_without_scores(self):
-        for ask in (lambda: KeepMass(0.5).counts(3, 196), lambda: KeepMass(0.5).count(0, 3, 196, None)):
+        for ask in (
+            lambda: KeepMass(0.5).counts(Schedule(3), 196),
+            lambda: KeepMass(0.5).count(0, Schedule(3), 196, None),
+        ):
             with pytest.raises(SettingError, match="give a keep ratio"):
                 ask()
 
     def test_what_was_kept_is_a_ratio_for_each_stage(self):
-        assert KeepMass(0.5).realised((137, 96, 67), 196).counts(3, 196) == (137, 96, 67)
+        assert KeepMass(0.5).realised((137, 96, 67), 196).counts(Schedule(3), 196) == (137, 96, 67)
         assert BaseRatio(0.7).realised((137, 96, 67), 196) == BaseRatio(0.7)
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dynamicvit.analysis.results import AnalysisSettings, Prediction
 from dynamicvit.labels import class_names
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.models.vit import DynamicVisionTransformer
 
 MIN_RATE, MAX_RATE = 4.0, 12.0  # frames a second: below, movement falls apart; above, it costs more than it shows
 MAX_FRAMES = 300
@@ -62,14 +62,14 @@ def plan_clip(rate: float, seconds: float | None, seconds_per_frame: float, budg
 
 
 @torch.inference_mode()
-def look_at_frame(model: DynamicVisionTransformer, images: Tensor, settings: AnalysisSettings) -> FrameAnswer:
+def look_at_frame(model: DynamicModel, images: Tensor, settings: AnalysisSettings) -> FrameAnswer:
     """Run the pruned model on a prepared frame, (1, 3, H, W).
 
     Raises:
         SettingError: the settings are not valid for the model.
     """
     selector = create_selector(settings.selector, seed=settings.seed)
-    output = model.forward_stages(images.to(model.cls_token.device), settings.budget, selector)
+    output = model.forward_stages(images.to(model.device), settings.budget, selector)
     probabilities = output.logits[0].softmax(dim=0)
     best = int(probabilities.argmax())
     prediction = Prediction(best, class_names(len(probabilities))[best], float(probabilities[best]))

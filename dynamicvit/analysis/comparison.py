@@ -13,8 +13,8 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classificati
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.errors import SettingError
+from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio
 
 METHODS = ("predictor", "class-attention", "merging", "random", "grid", "none")
 """The method itself first, "none" (the dense model) last."""
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def compare(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     methods: Sequence[str] = METHODS,
     keep_ratio: KeepRatio = 0.7,
@@ -134,7 +134,7 @@ def budget_for_macs(config: ModelConfig, grid: tuple[int, int], selector: str, m
     """
 
     def miss(budget: Budget) -> tuple[float, int]:
-        counts = budget.counts(config.num_stages, grid[0] * grid[1])
+        counts = budget.counts(config.schedule, grid[0] * grid[1])
         cost = pruned_macs(config, grid, counts, selector)
         return max(0.0, cost - macs * (1 + TOLERANCE)), abs(cost - macs)
 

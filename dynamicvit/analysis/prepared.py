@@ -18,8 +18,8 @@ from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.benchmark import PairTiming, time_pair
 from dynamicvit.costs.profiling import Profile, profile
+from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio
 from dynamicvit.pictures.images import CropBox, DecodedImage, as_image, prepare
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImage
@@ -40,12 +40,12 @@ class PreparedImage:
         ImageError: the image cannot be read or used.
     """
 
-    def __init__(self, model: DynamicVisionTransformer, image: ImageSource) -> None:
+    def __init__(self, model: DynamicModel, image: ImageSource) -> None:
         self.model = model
         self.image = as_image(image)
         prepared = prepare(self.image, model.config)
         self.crop: CropBox = prepared.crop
-        self.tensor: Tensor = prepared.tensor.to(model.cls_token.device)
+        self.tensor: Tensor = prepared.tensor.to(model.device)
 
     @cached_property
     def dense(self) -> Classification:
@@ -93,7 +93,7 @@ class PreparedImage:
 
 
 def analyze_image(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     image: ImageSource,
     keep_ratio: KeepRatio = 0.7,
     selector: str = "predictor",

@@ -12,8 +12,8 @@ from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError
 from dynamicvit.labels import class_names
+from dynamicvit.models.base import DynamicModel, KeepRatio, SparseOutput, StageDecision
 from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
-from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio, SparseOutput, StageDecision
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Analysis:
 
 
 def analyze(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     settings: AnalysisSettings,
     *,
@@ -174,7 +174,7 @@ def analyze(
     )
 
 
-def classify_dense(model: DynamicVisionTransformer, images: Tensor, *, top: int = 5) -> Classification:
+def classify_dense(model: DynamicModel, images: Tensor, *, top: int = 5) -> Classification:
     """Return the classes of a prepared image, (1, 3, H, W), with every token kept and without the predictors.
 
     Raises:
@@ -186,7 +186,7 @@ def classify_dense(model: DynamicVisionTransformer, images: Tensor, *, top: int 
 
 @torch.inference_mode()
 def _counted_forward(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio | None = None,
     selector: TokenSelector | TokenMerger | None = None,
@@ -194,7 +194,7 @@ def _counted_forward(
     if len(images) != 1:
         raise ImageError(f"Give one image at a time; got {len(images)}.")
     with MacCounter(model) as counter:
-        output = model.forward_stages(images.to(model.cls_token.device), keep_ratio, selector)
+        output = model.forward_stages(images.to(model.device), keep_ratio, selector)
     return output, counter.report()
 
 

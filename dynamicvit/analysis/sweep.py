@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynamicvit.analysis.results import AnalysisSettings, Classification, Prediction, analyze
 from dynamicvit.budget import as_budget
-from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.models.base import DynamicModel
 
 SWEPT_RATIOS = tuple(percent / 100 for percent in range(100, 5, -5))
 """Base keep ratios from 1.00 down to 0.10."""
@@ -56,9 +56,7 @@ class StableRange:
         return self.last is not None and self.last.keep_ratio < 1.0
 
 
-def sweep_point(
-    model: DynamicVisionTransformer, images: Tensor, keep_ratio: float, dense: Classification
-) -> SweepPoint:
+def sweep_point(model: DynamicModel, images: Tensor, keep_ratio: float, dense: Classification) -> SweepPoint:
     """Classify a prepared image at one base keep ratio.
 
     Args:

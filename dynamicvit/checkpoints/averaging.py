@@ -10,12 +10,12 @@ import torch
 from dynamicvit.checkpoints.loading import load_checkpoint, load_model
 from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import CheckpointError
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.registry import create_model
-from dynamicvit.models.vit import DynamicVisionTransformer
 
 
 @torch.no_grad()
-def average_checkpoints(paths: Sequence[Path]) -> DynamicVisionTransformer:
+def average_checkpoints(paths: Sequence[Path]) -> DynamicModel:
     """Build the model whose every number is the mean over the files.
 
     This helps among runs that began at the same weights: what each of them learned by chance averages out.

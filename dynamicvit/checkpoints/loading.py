@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from dynamicvit.checkpoints.identification import fit_config, identify_config
 from dynamicvit.checkpoints.reading import read_state_dict
 from dynamicvit.errors import CheckpointError
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.registry import create_model, model_config
-from dynamicvit.models.vit import DynamicVisionTransformer
 
 _NAMES_SHOWN = 3
 
 
-def load_model(path: str | Path, name: str | None = None) -> DynamicVisionTransformer:
+def load_model(path: str | Path, name: str | None = None) -> DynamicModel:
     """Build the model that a weight file belongs to, with those weights, in evaluation mode.
 
     Args:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import TokenMerger, TokenSelector
-from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio
 
 MIN_ROUNDS = 3
 Execute = Callable[[Callable[[], Any]], Any]
@@ -58,7 +58,7 @@ class PairTiming:
 
 
 def time_pair(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio,
     selector: TokenSelector | TokenMerger | None = None,
@@ -144,7 +144,7 @@ def device_name(device: torch.device | str) -> str:
 
 @torch.inference_mode()
 def _timed_forward(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dynamicvit.costs.benchmark import Execute, at_once, device_name, synchronize, take_turns
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.costs.watching import watch_modules
+from dynamicvit.models.base import DynamicModel, KeepRatio, PartKind
 from dynamicvit.models.selectors import TokenMerger, TokenSelector
-from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio, PartKind
 
 Kind = PartKind | Literal["other"]
 PartKey = tuple[Kind, int | None]
@@ -79,7 +79,7 @@ class Profile:
 
 
 def profile(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio,
     selector: TokenSelector | TokenMerger | None = None,
@@ -130,7 +130,7 @@ class _Outline:
 
 @torch.inference_mode()
 def _counted_parts(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,
@@ -159,7 +159,7 @@ def _counted_parts(
 
 @torch.inference_mode()
 def _timed_parts(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     images: Tensor,
     keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Batch, Share, UnreadablePhoto, read_batches
 from dynamicvit.pictures.photos import Photo
 
@@ -89,7 +89,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     photos: Sequence[Photo],
     settings: Sequence[EvaluationSetting],
     batch: int = 25,
@@ -121,7 +121,7 @@ def evaluate(
                 raise ImageError(f"{unreadable.name}: {unreadable.reason}")
             on_unreadable(unreadable)
         if some.photos:
-            images = some.images.to(model.cls_token.device)
+            images = some.images.to(model.device)
             # Counting comes first and also warms the model up for the timing.
             gmacs = gmacs or [_count_gmacs(model, images, setting) for setting in settings]
             parts = _evaluate_batch(model, some, images, settings)
@@ -132,7 +132,7 @@ def evaluate(
 
 
 def _evaluate_batch(
-    model: DynamicVisionTransformer, batch: Batch, images: Tensor, settings: Sequence[EvaluationSetting]
+    model: DynamicModel, batch: Batch, images: Tensor, settings: Sequence[EvaluationSetting]
 ) -> list[Evaluation]:
     # In an order that changes with the batch, so that none always runs with what another left in the caches.
     runs = list(dict.fromkeys([DENSE, *settings]))
@@ -164,7 +164,7 @@ def _best_classes(logits: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _timed_answer(model: DynamicVisionTransformer, images: Tensor, setting: EvaluationSetting) -> tuple[Tensor, float]:
+def _timed_answer(model: DynamicModel, images: Tensor, setting: EvaluationSetting) -> tuple[Tensor, float]:
     """Give the logits on the CPU and the seconds until they were there, which waits for a GPU too."""
     selector = create_selector(setting.selector, seed=setting.seed)
     start = time.perf_counter()
@@ -173,7 +173,7 @@ def _timed_answer(model: DynamicVisionTransformer, images: Tensor, setting: Eval
 
 
 @torch.inference_mode()
-def _count_gmacs(model: DynamicVisionTransformer, images: Tensor, setting: EvaluationSetting) -> float:
+def _count_gmacs(model: DynamicModel, images: Tensor, setting: EvaluationSetting) -> float:
     with MacCounter(model) as counter:
         model(images, setting.keep_ratio, create_selector(setting.selector, seed=setting.seed))
     return counter.report().total / len(images) / 1e9

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dynamicvit.errors import ImageError
 from dynamicvit.evaluation.accuracy import EvaluationSetting
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Batch, Share, read_batches
 from dynamicvit.pictures.images import CropBox
 from dynamicvit.pictures.photos import Photo
@@ -103,7 +103,7 @@ def read_boxes(path: Path) -> dict[str, SceneBoxes]:
 
 
 def measure_coverage(
-    model: DynamicVisionTransformer,
+    model: DynamicModel,
     photos: Sequence[Photo],
     boxes: dict[str, SceneBoxes],
     settings: Sequence[EvaluationSetting],
@@ -155,9 +155,9 @@ def central_patches(side: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _cover(model: DynamicVisionTransformer, images: Tensor, inside: Tensor, setting: EvaluationSetting) -> Coverage:
+def _cover(model: DynamicModel, images: Tensor, inside: Tensor, setting: EvaluationSetting) -> Coverage:
     selector = create_selector(setting.selector, seed=setting.seed)
-    output = model.forward_stages(images.to(model.cls_token.device), setting.keep_ratio, selector)
+    output = model.forward_stages(images.to(model.device), setting.keep_ratio, selector)
     kept = output.stages[-1].kept_patches.cpu()
     hits = inside.double()
     chance = hits.mean(dim=1)

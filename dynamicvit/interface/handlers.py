@@ -27,7 +27,7 @@ from dynamicvit.interface.settings import checked_ratio, settings_from, settings
 from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
-from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
 
 Payload = dict[str, Any]
@@ -54,7 +54,7 @@ class LoadedModel:
 
     entry: AvailableModel
     identity: Identity
-    model: DynamicVisionTransformer
+    model: DynamicModel
 
 
 @dataclass(frozen=True, eq=False)

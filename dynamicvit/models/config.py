@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
+from dynamicvit.budget import Schedule
 from dynamicvit.errors import SettingError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -102,12 +103,36 @@ class ModelConfig:
                 f"got {self.prune_locations}."
             )
 
+    def dense(self) -> Self:
+        """Return the same model without pruning stages."""
+        return replace(self, prune_locations=(), candidate_classes=0, trained_keep_ratios=())
+
     @property
     def num_patches(self) -> int:
         """Number of patch tokens at ``image_size``."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
+    def has_class_token(self) -> bool:
+        """Whether a class token stands in front of the others."""
+        return True
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Number of tokens in front of the patch tokens, which are never dropped: the class token."""
+        return 1
+
+    @property
     def num_stages(self) -> int:
         """Number of pruning stages; 0 for a dense model."""
         return len(self.prune_locations)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How a base keep ratio becomes that of each stage: r, r^2, r^3."""
+        return Schedule(self.num_stages)
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of the images are multiples of this many pixels."""
+        return self.patch_size

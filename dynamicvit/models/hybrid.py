@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynamicvit.models.base import PartKind
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.vit import Block, DynamicVisionTransformer, PartKind, TokenPredictor
+from dynamicvit.models.vit import Block, DynamicVisionTransformer, TokenPredictor
 
 LITE0_CHANNELS = 320
 # How much less sure than it is the first answer is taken to be. It leaves more tokens to what else is in the image.

@@ -16,39 +16,47 @@ class LiveTokens:
     """The tokens between two blocks, and which patches they stand for.
 
     Attributes:
-        tokens: (B, 1 + n, C), class token first.
+        tokens: (B, P + n, C), class token and other prefix tokens first.
         patches: (B, n) int64, original patch index of each patch token; of a merged token one of its patches.
         groups: (B, N) int64, for each original patch the position of the token that stands for it; None unless tokens
             are merged.
         sizes: (B, n), number of patches that each token stands for; None while it is 1 for all.
+        num_prefix: P, number of tokens that are never dropped or merged; 1 is the class token alone.
     """
 
     tokens: Tensor
     patches: Tensor
     groups: Tensor | None = None
     sizes: Tensor | None = None
+    num_prefix: int = 1
 
     @classmethod
-    def all_of(cls, tokens: Tensor) -> LiveTokens:
-        """Return (B, 1 + N, C) tokens with nothing dropped or merged yet."""
-        num_patches = tokens.shape[1] - 1
-        return cls(tokens, torch.arange(num_patches, device=tokens.device).expand(len(tokens), num_patches))
+    def all_of(cls, tokens: Tensor, num_prefix: int = 1) -> LiveTokens:
+        """Return (B, P + N, C) tokens with nothing dropped or merged yet."""
+        num_patches = tokens.shape[1] - num_prefix
+        patches = torch.arange(num_patches, device=tokens.device).expand(tokens.shape[0], num_patches)
+        return cls(tokens, patches, num_prefix=num_prefix)
+
+    @property
+    def patch_tokens(self) -> Tensor:
+        """(B, n, C) tokens without the prefix."""
+        return self.tokens[:, self.num_prefix :]
 
     @property
     def patch_sizes(self) -> Tensor:
         """(B, n) number of patches that each token stands for."""
-        return torch.ones_like(self.tokens[:, 1:, 0]) if self.sizes is None else self.sizes
+        return torch.ones_like(self.patch_tokens[..., 0]) if self.sizes is None else self.sizes
 
     @property
     def key_bias(self) -> Tensor | None:
-        """(B, 1 + n) logarithms of the sizes, which make a merged token count as its parts in attention.
+        """(B, P + n) logarithms of the sizes, which make a merged token count as its parts in attention.
 
         Source: Bolya et al. 2023 (arXiv 2210.09461), section 3, "Tracking Token Size" (proportional attention).
         """
-        return None if self.sizes is None else F.pad(self.sizes.log(), (1, 0))
+        return None if self.sizes is None else F.pad(self.sizes.log(), (self.num_prefix, 0))
 
     def keep(self, scores: Tensor, count: int) -> LiveTokens:
-        """Return the ``count`` patch tokens with the highest (B, n) scores, best first, behind the class token.
+        """Return the ``count`` patch tokens with the highest (B, n) scores, best first, behind the prefix.
 
         Where every token stays they keep their order: nothing has to be chosen, and a model that drops nothing then
         computes exactly what the dense model computes.
@@ -57,14 +65,17 @@ class LiveTokens:
             return self
         positions = scores.argsort(dim=1, descending=True)[:, :count]
         index = positions.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
-        tokens = torch.cat([self.tokens[:, :1], self.tokens[:, 1:].gather(1, index)], dim=1)
+        tokens = self._with_prefix(self.patch_tokens.gather(1, index))
         return replace(self, tokens=tokens, patches=self.patches.gather(1, positions))
 
     def merge(self, merge: Merge) -> LiveTokens:
-        """Return the patch tokens averaged with those that they go together with; the class token stays as it is."""
+        """Return the patch tokens averaged with those that they go together with; the prefix stays as it is."""
         groups = merge.groups if self.groups is None else merge.groups.gather(1, self.groups)
         if merge.survivors.shape == self.patches.shape:
             return replace(self, groups=groups)
-        averages = merge.average(self.tokens[:, 1:], self.patch_sizes)
-        tokens = torch.cat([self.tokens[:, :1], averages], dim=1)
-        return LiveTokens(tokens, self.patches.gather(1, merge.survivors), groups, merge.total(self.patch_sizes))
+        tokens = self._with_prefix(merge.average(self.patch_tokens, self.patch_sizes))
+        sizes, patches = merge.total(self.patch_sizes), self.patches.gather(1, merge.survivors)
+        return replace(self, tokens=tokens, patches=patches, groups=groups, sizes=sizes)
+
+    def _with_prefix(self, patch_tokens: Tensor) -> Tensor:
+        return torch.cat([self.tokens[:, : self.num_prefix], patch_tokens], dim=1)

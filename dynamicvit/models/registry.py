@@ -45,8 +45,7 @@ _PRUNED: dict[str, ModelConfig] = {
 }
 
 _REGISTRY: dict[str, ModelConfig] = _PRUNED | {
-    name.removeprefix("dynamicvit_"): replace(config, prune_locations=(), candidate_classes=0, trained_keep_ratios=())
-    for name, config in _PRUNED.items()
+    name.removeprefix("dynamicvit_"): config.dense() for name, config in _PRUNED.items()
 }
 
 

@@ -17,7 +17,7 @@ from dynamicvit.models.merging import Merge, merge_similar
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """What one block's attention was computed from, class token first.
+    """What one block's attention was computed from, class token and other prefix tokens first.
 
     Fused attention never forms the weights; from this the few that somebody asks for are computed apart.
 
@@ -28,14 +28,15 @@ class AttentionRecord:
     query: Tensor
     key: Tensor
 
-    def class_weights(self) -> Tensor:
-        """Return (B, T - 1) weights of the class token's attention to the patch tokens, mean over heads."""
+    def class_weights(self, num_prefix: int = 1) -> Tensor:
+        """Return (B, T - P) weights of the class token's attention to the patch tokens, mean over heads."""
         scores = self.query[:, :, :1] @ self.key.transpose(-2, -1) * self.query.shape[-1] ** -0.5
-        return scores.softmax(dim=-1)[:, :, 0, 1:].mean(dim=1)
+        weights: Tensor = scores.softmax(dim=-1)
+        return weights[:, :, 0, num_prefix:].mean(dim=1)
 
-    def patch_keys(self) -> Tensor:
-        """Return (B, T - 1, d) keys of the patch tokens, mean over heads."""
-        return self.key[:, :, 1:].mean(dim=1)
+    def patch_keys(self, num_prefix: int = 1) -> Tensor:
+        """Return (B, T - P, d) keys of the patch tokens, mean over heads."""
+        return self.key[:, :, num_prefix:].mean(dim=1)
 
 
 Observer = Callable[[AttentionRecord], None]
@@ -52,6 +53,7 @@ class SelectionContext:
         predict: the stage's own predictor, (B, n, C) -> (B, n, 2) log-probabilities, channel 0 "keep".
         attention: returns queries and keys of the block just before the stage. Before the first block nothing has
             attended yet: a stage there looks at the attention that this block would pay to all tokens.
+        has_class_token: whether the first token is one.
     """
 
     stage: int
@@ -59,11 +61,17 @@ class SelectionContext:
     grid: tuple[int, int]
     predict: Callable[[Tensor], Tensor]
     attention: Callable[[], AttentionRecord]
+    has_class_token: bool = True
 
     @property
     def patches(self) -> Tensor:
         """(B, n, C) live patch tokens of the residual stream."""
-        return self.live.tokens[:, 1:]
+        return self.live.patch_tokens
+
+    @property
+    def keys(self) -> Tensor:
+        """(B, n, d) keys of the live patch tokens in the block just before the stage, mean over heads."""
+        return self.attention().patch_keys(self.live.num_prefix)
 
 
 class TokenSelector(Protocol):
@@ -116,7 +124,9 @@ class ClassAttentionSelector:
     """
 
     def __call__(self, context: SelectionContext) -> Tensor:
-        return context.attention().class_weights()
+        if not context.has_class_token:
+            raise SettingError("This model has no class token to attend; choose the selector merging or grid.")
+        return context.attention().class_weights(context.live.num_prefix)
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class TokenMerger:
 
     def merge(self, context: SelectionContext, count: int) -> Merge:
         """Return which live tokens go together so that ``count`` are left."""
-        return merge_similar(context.attention().patch_keys(), context.live.patch_sizes, count)
+        return merge_similar(context.keys, context.live.patch_sizes, count)
 
 
 def reduce_tokens(

@@ -7,34 +7,36 @@ are those of the authors' checkpoints, sections and equations are the paper's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
-from dynamicvit.budget import Budget, as_budget
-from dynamicvit.errors import ImageError
+from dynamicvit.models.base import (
+    Choice,
+    DynamicModel,
+    KeepRatio,
+    PartKind,
+    SparseOutput,
+    StageDecision,
+    TrainingOutput,
+)
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.live_tokens import LiveTokens
 from dynamicvit.models.selectors import (
     AttentionRecord,
     Observer,
-    PredictorSelector,
     SelectionContext,
     TokenMerger,
     TokenSelector,
+    create_selector,
     reduce_tokens,
 )
-
-KeepRatio = float | tuple[float, ...] | Budget
-Choice = Callable[[int, Tensor, Tensor], Tensor]
-"""How training chooses: stage, (B, N, 2) log-probabilities, (B, N) decisions so far -> (B, N) new decisions."""
-PartKind = Literal["stem", "predictor", "block", "read-out"]
 
 
 def masked_softmax(scores: Tensor, policy: Tensor, eps: float = 1e-6) -> Tensor:
@@ -191,65 +193,10 @@ class TokenPredictor(nn.Module):
         return self.out_conv(torch.cat([local, pooled.expand_as(local)], dim=-1))
 
 
-@dataclass(frozen=True)
-class StageDecision:
-    """What one pruning stage decided, for every image of the batch.
-
-    Attributes:
-        block: the block before which tokens were dropped, 0-based.
-        live_patches: (B, n) int64, original patch index of each token that reached the stage, in sequence order.
-        keep_scores: (B, n) score of each of them; for the model's own predictors the log-probability of keeping, for
-            merging the share that each has in the token that it goes into.
-        kept_patches: (B, K) int64, original patch indices of the tokens that stay, best score first; of a merged token
-            one of its patches.
-        groups: (B, N) int64, for each original patch the position in ``kept_patches`` of the token that stands for it;
-            None unless tokens were merged.
-    """
-
-    block: int
-    live_patches: Tensor
-    keep_scores: Tensor
-    kept_patches: Tensor
-    groups: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class SparseOutput:
-    """A prediction and the record of how its tokens were chosen.
-
-    Attributes:
-        logits: (B, classes).
-        stages: one decision for each pruning stage; empty when the model ran dense.
-        grid: rows and columns of the patch grid; patch ``p`` is at row ``p // columns``, column ``p % columns``.
-        final_tokens: (B, 1 + K, C) after the last norm, class token first, then the last stage's kept tokens.
-    """
-
-    logits: Tensor
-    stages: tuple[StageDecision, ...]
-    grid: tuple[int, int]
-    final_tokens: Tensor
-
-
-@dataclass(frozen=True)
-class TrainingOutput:
-    """What the training losses need.
-
-    Attributes:
-        logits: (B, classes).
-        token_outputs: (B, N, C) final-norm patch tokens, or what else a family distils at every token.
-        decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
-    """
-
-    logits: Tensor
-    token_outputs: Tensor
-    decisions: tuple[Tensor, ...]
-
-
-class DynamicVisionTransformer(nn.Module):
+class DynamicVisionTransformer(DynamicModel):
     """A vision transformer (ViT, DeiT) with prediction modules that drop tokens before given blocks.
 
-    The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
-    Other families override :meth:`make_embedding`, :meth:`classify` and :meth:`training_outputs`.
+    Other families override :meth:`make_embedding`, :meth:`make_block`, :meth:`classify` and :meth:`training_outputs`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -260,7 +207,7 @@ class DynamicVisionTransformer(nn.Module):
         self.patch_embed = self.make_embedding()
         self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, dim), std=0.02))
         self.pos_embed = nn.Parameter(trunc_normal_(torch.zeros(1, config.num_patches + 1, dim), std=0.02))
-        self.blocks = nn.ModuleList(Block(config, rate) for rate in drop_path_rates)
+        self.blocks = nn.ModuleList(self.make_block(rate) for rate in drop_path_rates)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head = nn.Linear(dim, config.num_classes)
         self.score_predictor = nn.ModuleList(self.make_predictor() for _ in config.prune_locations)
@@ -270,18 +217,13 @@ class DynamicVisionTransformer(nn.Module):
         """Return what turns (B, 3, H, W) images into a grid of tokens (B, C, rows, columns)."""
         return PatchEmbedding(self.config.patch_size, self.config.embed_dim)
 
+    def make_block(self, drop_path: float) -> nn.Module:
+        """Return one transformer block."""
+        return Block(self.config, drop_path)
+
     def make_predictor(self) -> nn.Module:
         """Return the prediction module of one stage."""
         return TokenPredictor(self.config.embed_dim)
-
-    def forward(
-        self,
-        images: Tensor,
-        keep_ratio: KeepRatio | None = None,
-        selector: TokenSelector | TokenMerger | None = None,
-    ) -> Tensor:
-        """Return (B, classes) logits; arguments as in :meth:`forward_stages`."""
-        return self.forward_stages(images, keep_ratio, selector).logits
 
     def forward_stages(
         self,
@@ -289,26 +231,13 @@ class DynamicVisionTransformer(nn.Module):
         keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
-        """Return the prediction and which tokens every stage kept; dropped tokens are not computed on.
-
-        Args:
-            images: (B, 3, H, W), normalised; H and W are multiples of the patch size.
-            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`; None
-                runs the model dense, without its predictors.
-            selector: what scores the tokens, or merges them instead; the model's own predictors when not given.
-
-        Raises:
-            ImageError: the images have a shape that the model cannot take.
-            SettingError: the keep ratio is not valid or does not go with the selector or the number of images, or the
-                model has no pruning stages.
-        """
-        budget = None if keep_ratio is None else as_budget(keep_ratio)
-        if budget is not None:
-            budget.check(self.config.num_stages)
+        """Return the prediction and which tokens every stage kept; dropped tokens are not computed on."""
+        budget = self.checked_budget(keep_ratio)
         locations = () if budget is None else self.config.prune_locations
+        selector = selector or create_selector(self.selectors[0])
         tokens, grid = self.embed(images)
         memory = self.begin(tokens, grid)
-        live, stages = LiveTokens.all_of(tokens), list[StageDecision]()
+        live, stages = LiveTokens.all_of(tokens, self.config.num_prefix_tokens), list[StageDecision]()
         attention: deque[AttentionRecord] = deque(maxlen=1)  # of the block before
         for index, block in enumerate(self.blocks):
             if budget is not None and index in locations:
@@ -319,9 +248,10 @@ class DynamicVisionTransformer(nn.Module):
                     grid=grid,
                     predict=partial(self.score, stage, memory=memory),
                     attention=partial(_record, attention, block, live.tokens),
+                    has_class_token=self.config.has_class_token,
                 )
-                count = partial(budget.count, stage, len(locations), grid[0] * grid[1])
-                arrived, (live, scores) = live, reduce_tokens(context, selector or PredictorSelector(), count)
+                count = partial(budget.count, stage, self.config.schedule, grid[0] * grid[1])
+                arrived, (live, scores) = live, reduce_tokens(context, selector, count)
                 stages.append(StageDecision(index, arrived.patches, scores, live.patches, live.groups))
             observe = attention.append if index + 1 in locations else None
             live = replace(live, tokens=block(live.tokens, key_bias=live.key_bias, observe=observe))
@@ -341,15 +271,16 @@ class DynamicVisionTransformer(nn.Module):
 
     def train_tokens(self, tokens: Tensor, grid: tuple[int, int], choose: Choice = gumbel_choice) -> TrainingOutput:
         """Return the rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens."""
-        keep_mask = tokens.new_ones(tokens.shape[0], tokens.shape[1] - 1)
-        policy = F.pad(keep_mask, (1, 0), value=1.0)
+        prefix = self.config.num_prefix_tokens
+        keep_mask = tokens.new_ones(tokens.shape[0], tokens.shape[1] - prefix)
+        policy = F.pad(keep_mask, (prefix, 0), value=1.0)
         memory = self.begin(tokens, grid)
         decisions: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
-                log_probs = self.score(len(decisions), tokens[:, 1:], keep_mask, memory=memory)  # eq. 1 to 4
+                log_probs = self.score(len(decisions), tokens[:, prefix:], keep_mask, memory=memory)  # eq. 1 to 4
                 keep_mask = choose(len(decisions), log_probs, keep_mask)  # eq. 5 to 7
-                policy = F.pad(keep_mask, (1, 0), value=1.0)
+                policy = F.pad(keep_mask, (prefix, 0), value=1.0)
                 decisions.append(keep_mask)
             tokens = block(tokens, policy)  # eq. 10 and 11
         return TrainingOutput(*self.training_outputs(self.norm(tokens), keep_mask), tuple(decisions))
@@ -366,14 +297,7 @@ class DynamicVisionTransformer(nn.Module):
         Raises:
             ImageError: the images have a shape or type that the model cannot take.
         """
-        patch = self.config.patch_size
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ImageError(f"Images must have the shape (B, 3, H, W); got {tuple(images.shape)}.")
-        if not images.is_floating_point():
-            raise ImageError(f"Images must be normalised floating-point numbers; got {images.dtype}.")
-        height, width = images.shape[2:]
-        if height < patch or width < patch or height % patch or width % patch:
-            raise ImageError(f"The image size must be a multiple of {patch} pixels; got {height} x {width}.")
+        self.check_images(images)
         feature_map = self.patch_embed(images)
         return self.add_class_token(feature_map), (feature_map.shape[2], feature_map.shape[3])
 
@@ -385,7 +309,7 @@ class DynamicVisionTransformer(nn.Module):
         if (rows, columns) != (side, side):
             positions = resample_abs_pos_embed(positions, [rows, columns], [side, side], num_prefix_tokens=1)
         patches = feature_map.flatten(2).transpose(1, 2)
-        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + positions
 
     def begin(self, tokens: Tensor, grid: tuple[int, int]) -> Any:
         """Return what the predictors of all stages may look at, from embedded tokens; nothing in the paper."""

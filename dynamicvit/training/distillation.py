@@ -121,7 +121,7 @@ class Distillation(Objective):
             ratio = evidence = tokens.new_zeros(())
             logits, patches = student.classify(tokens), tokens[:, 1:]
         else:
-            shares = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
+            shares = BaseRatio(batch.keep_ratio).ratios(student.config.schedule)
             grid = (view.stem.shape[2], view.stem.shape[3])
             keep_scores: list[Tensor] = []
 

@@ -64,7 +64,7 @@ class FeatureDistillation(Objective):
             logits, patches = student.classify(tokens), student.training_outputs(tokens)[1]
             kept = patches.new_ones(patches.shape[:2])
         else:
-            shares = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
+            shares = BaseRatio(batch.keep_ratio).ratios(student.config.schedule)
             output = student.forward_training(batch.images, batch.choose)
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = (decisions[-1] > 0.5).to(patches.dtype)

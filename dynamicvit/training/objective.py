@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dynamicvit.models.vit import Choice, DynamicVisionTransformer, gumbel_choice
+from dynamicvit.models.base import Choice
+from dynamicvit.models.vit import DynamicVisionTransformer, gumbel_choice
 
 Average = Callable[[Tensor], Tensor]
 

@@ -119,7 +119,7 @@ class Run:
     def _choice(self, ratio: float) -> TrainingChoice:
         low, high = self.options.keep_ratio
         # One ratio is pulled by its loss, as in the paper; of a range, each batch has to be held at its own.
-        ratios = BaseRatio(ratio).ratios(self.config.num_stages) if low < high else None
+        ratios = BaseRatio(ratio).ratios(self.config.schedule) if low < high else None
         return TrainingChoice(self._noise(), ratios, self.options.noise_scale)
 
     def _noise(self) -> list[Tensor]:

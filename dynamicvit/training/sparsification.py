@@ -77,7 +77,7 @@ class Sparsification(Objective):
         if batch.images is None or batch.keep_ratio is None:
             raise SettingError("Sparsification needs pictures and a keep ratio.")
         student = self.student
-        ratios = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
+        ratios = BaseRatio(batch.keep_ratio).ratios(student.config.schedule)
         output = student.forward_training(batch.images, batch.choose)
         weights = self.weights if batch.targets is not None else replace(self.weights, classification=0.0)
         parts = sparsification_loss(

@@ -131,7 +131,7 @@ def test_on_real_models_costs_meet_within_half_a_percent(name, ratio, method):
     config = model_config(name)
 
     def cost(budget, selector):
-        return pruned_macs(config, (14, 14), budget.counts(3, 196), selector)
+        return pruned_macs(config, (14, 14), budget.counts(config.schedule, 196), selector)
 
     own = BaseRatio(ratio)
     macs = cost(own, "predictor")

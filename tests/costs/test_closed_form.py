@@ -36,7 +36,7 @@ def count(model, images, *args):
 @settings(max_examples=5, deadline=None)
 @given(keep_ratio=st.floats(0.02, 1.0), rows=st.integers(1, 9), columns=st.integers(1, 9))
 def test_every_method_costs_what_is_counted(name, model, keep_ratio, rows, columns):
-    counts = as_budget(keep_ratio).counts(model.config.num_stages, rows * columns)
+    counts = as_budget(keep_ratio).counts(model.config.schedule, rows * columns)
     counted = count(model, torch.zeros(1, 3, rows * 4, columns * 4), keep_ratio, create_selector(name))
     assert pruned_macs(model.config, (rows, columns), counts, name) == counted
 

@@ -51,7 +51,7 @@ def closed_form(config: ModelConfig, num_patches: int, keep_ratio: float | None)
     """Multiply-adds of blocks, predictors and heads; the embedding is left out."""
     dim, total, live, kept = config.embed_dim, 0, num_patches, []
     if keep_ratio is not None:
-        kept = list(as_budget(keep_ratio).counts(config.num_stages, num_patches))
+        kept = list(as_budget(keep_ratio).counts(config.schedule, num_patches))
     for block in range(config.depth):
         if kept and block in config.prune_locations:
             total += predictor_formula(dim, live)

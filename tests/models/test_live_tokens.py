@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicvit.budget import KeepMass
+from dynamicvit.budget import KeepMass, Schedule
 from dynamicvit.errors import SettingError
 from dynamicvit.models.live_tokens import LiveTokens
 from dynamicvit.models.merging import Merge
@@ -76,7 +76,7 @@ def test_nothing_to_merge_leaves_the_tokens_untouched():
 
 def test_the_adaptive_mode_asks_the_predictor_how_many():
     live = LiveTokens.all_of(TOKENS)
-    after, _ = reduce_tokens(context(live), PredictorSelector(), partial(KeepMass(0.5).count, 0, 1, 4))
+    after, _ = reduce_tokens(context(live), PredictorSelector(), partial(KeepMass(0.5).count, 0, Schedule(1), 4))
     assert after.patches.tolist() == [[3, 2]]
 
 
@@ -84,7 +84,7 @@ def test_the_adaptive_mode_asks_the_predictor_how_many():
 def test_the_adaptive_mode_is_refused_to_everything_else(selector):
     live = LiveTokens.all_of(TOKENS)
     with pytest.raises(SettingError, match="give a keep ratio"):
-        reduce_tokens(context(live), selector, partial(KeepMass(0.5).count, 0, 1, 4))
+        reduce_tokens(context(live), selector, partial(KeepMass(0.5).count, 0, Schedule(1), 4))
 
 
 @given(live=st.integers(1, 40), share=st.floats(0, 1), seed=st.integers(0, 1000))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from training.teachers import write_lite0_weights
 
-from dynamicvit.budget import BaseRatio
+from dynamicvit.budget import BaseRatio, Schedule
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.registry import create_model
 from dynamicvit.training.choice import TrainingChoice
@@ -167,7 +167,7 @@ def test_training_lowers_the_loss_and_moves_the_kept_share_towards_the_target(te
     first, last = losses[:8], losses[-8:]
     assert sum(loss.total for loss in last) < sum(loss.total for loss in first)
     assert sum(loss.parts["ratio"] for loss in last) < 0.7 * sum(loss.parts["ratio"] for loss in first)
-    target = torch.tensor(BaseRatio(0.7).ratios(3))
+    target = torch.tensor(BaseRatio(0.7).ratios(Schedule(3)))
     before, after = ((mean_shares(part) - target).abs() for part in (first, last))
     assert (after < 0.6 * before).all()
 
@@ -180,7 +180,7 @@ def test_predictors_learn_what_tokens_are_worth(teacher, views, candidate_classe
     batch = Batch(
         replace(views[0], evidence=torch.randn(4, 16)),
         keep_ratio=0.7,
-        choose=TrainingChoice(ratios=BaseRatio(0.7).ratios(3)),
+        choose=TrainingChoice(ratios=BaseRatio(0.7).ratios(Schedule(3))),
     )
     optimizer = torch.optim.AdamW(distillation.student.score_predictor.parameters(), lr=3e-3)
     losses = []

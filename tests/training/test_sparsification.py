@@ -4,7 +4,7 @@ import pytest
 import torch
 from training.examples import TINY
 
-from dynamicvit.budget import BaseRatio
+from dynamicvit.budget import BaseRatio, Schedule
 from dynamicvit.errors import SettingError
 from dynamicvit.models.registry import create_model
 from dynamicvit.training.choice import TrainingChoice
@@ -83,7 +83,10 @@ def test_held_shares_follow_the_ratio_whatever_the_predictors_level():
     for seed in range(20):
         torch.manual_seed(seed)
         batch = Batch(
-            teacher.features(images()), images(), keep_ratio=0.5, choose=TrainingChoice(ratios=BaseRatio(0.5).ratios(3))
+            teacher.features(images()),
+            images(),
+            keep_ratio=0.5,
+            choose=TrainingChoice(ratios=BaseRatio(0.5).ratios(Schedule(3))),
         )
         shares.append([share.item() for share in Sparsification(student)(batch).kept_shares])
     assert torch.tensor(shares).mean(0).tolist() == pytest.approx([0.5, 0.25, 0.125], abs=0.05)

@@ -1,0 +1,172 @@
+"""What every model can be asked, whatever its family, and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dynamicvit.budget import Budget, as_budget
+from dynamicvit.errors import ImageError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.selectors import SELECTORS, TokenMerger, TokenSelector
+
+KeepRatio = float | tuple[float, ...] | Budget
+Choice = Callable[[int, Tensor, Tensor], Tensor]
+"""How training chooses: stage, (B, N, 2) log-probabilities, (B, N) tokens that may be kept -> (B, N) decisions."""
+PartKind = Literal["stem", "predictor", "block", "read-out"]
+
+
+@dataclass(frozen=True)
+class StageDecision:
+    """What one pruning stage decided, for every image of the batch.
+
+    In token models the other tokens are dropped and never come back: each stage chooses among what the one before it
+    kept. In the hierarchical models (ConvNeXt, Swin) nothing is dropped: "kept" are the positions that take the slow
+    path of the following blocks, the others take the fast path, and every stage divides all positions anew.
+
+    Attributes:
+        block: the block before which tokens were dropped or divided, 0-based; in the hierarchical models of the third
+            of their four parts.
+        live_patches: (B, n) int64, original patch index of each token that reached the stage, in sequence order.
+        keep_scores: (B, n) score of each of them; for the model's own predictors the log-probability of keeping, for
+            merging the share that each has in the token that it goes into.
+        kept_patches: (B, K) int64, original patch indices of the tokens that stay, best score first; of a merged token
+            one of its patches.
+        groups: (B, N) int64, for each original patch the position in ``kept_patches`` of the token that stands for it;
+            None unless tokens were merged.
+        fast_patches: (B, N - K) int64, the positions of the fast path, best score first; None in token models.
+    """
+
+    block: int
+    live_patches: Tensor
+    keep_scores: Tensor
+    kept_patches: Tensor
+    groups: Tensor | None = None
+    fast_patches: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class SparseOutput:
+    """A prediction and the record of how its tokens were chosen.
+
+    Attributes:
+        logits: (B, classes).
+        stages: one decision for each pruning stage; empty when the model ran dense.
+        grid: rows and columns of the patch grid; patch ``p`` is at row ``p // columns``, column ``p % columns``.
+        final_tokens: (B, 1 + K, C) after the last norm, class token first, then the last stage's kept tokens; in the
+            hierarchical models the (B, N / 4, C) positions of the last map.
+    """
+
+    logits: Tensor
+    stages: tuple[StageDecision, ...]
+    grid: tuple[int, int]
+    final_tokens: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What the training losses need.
+
+    Attributes:
+        logits: (B, classes).
+        token_outputs: (B, N, C) final-norm patch tokens, or what else a family distils: LV-ViT class scores at every
+            token, the hierarchical models the (B, N / 4, C) final-norm positions of the last map.
+        decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
+    """
+
+    logits: Tensor
+    token_outputs: Tensor
+    decisions: tuple[Tensor, ...]
+
+
+class DynamicModel(nn.Module, ABC):
+    """A classifier that computes less where less is needed.
+
+    The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
+    """
+
+    config: ModelConfig
+
+    def forward(
+        self,
+        images: Tensor,
+        keep_ratio: KeepRatio | None = None,
+        selector: TokenSelector | TokenMerger | None = None,
+    ) -> Tensor:
+        """Return (B, classes) logits; arguments as in :meth:`forward_stages`."""
+        return self.forward_stages(images, keep_ratio, selector).logits
+
+    @abstractmethod
+    def forward_stages(
+        self,
+        images: Tensor,
+        keep_ratio: KeepRatio | None = None,
+        selector: TokenSelector | TokenMerger | None = None,
+    ) -> SparseOutput:
+        """Return the prediction and which tokens every stage kept.
+
+        Args:
+            images: (B, 3, H, W), normalised; H and W are multiples of ``config.size_multiple``.
+            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`; None
+                runs the model dense, without its predictors.
+            selector: what scores the tokens, or merges them instead; the first of :attr:`selectors` when not given.
+
+        Raises:
+            ImageError: the images have a shape that the model cannot take.
+            SettingError: the keep ratio is not valid or does not go with the selector or the number of images, the
+                model has no pruning stages, or it cannot be asked by this selector.
+        """
+
+    @abstractmethod
+    def forward_training(self, images: Tensor, choose: Choice) -> TrainingOutput:
+        """Return what the losses need: everything is computed for all tokens, and decisions mask it.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            choose: makes each stage's decisions.
+        """
+
+    @abstractmethod
+    def parts(self) -> Iterator[tuple[PartKind, int | None, nn.Module]]:
+        """Yield each part that costs something: its kind, its number if there are several, and its module.
+
+        Blocks are numbered from 0, predictors by their stage from 1. Several modules may make one part.
+        """
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """Names of the selectors that this model can be asked by, its default first."""
+        return tuple(SELECTORS)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def checked_budget(self, keep_ratio: KeepRatio | None) -> Budget | None:
+        """Return the budget that a caller means, None for a dense pass.
+
+        Raises:
+            SettingError: it is not valid, or not for this model.
+        """
+        if keep_ratio is None:
+            return None
+        budget = as_budget(keep_ratio)
+        budget.check(self.config.schedule)
+        return budget
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise an ImageError unless these are images of a shape and type that the model can take."""
+        multiple = self.config.size_multiple
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ImageError(f"Images must have the shape (B, 3, H, W); got {tuple(images.shape)}.")
+        if not images.is_floating_point():
+            raise ImageError(f"Images must be normalised floating-point numbers; got {images.dtype}.")
+        height, width = images.shape[2:]
+        if height < multiple or width < multiple or height % multiple or width % multiple:
+            raise ImageError(f"The image size must be a multiple of {multiple} pixels; got {height} x {width}.")
