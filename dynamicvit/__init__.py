@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dynamicvit.checkpoints.loading import load_checkpoint, load_model
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision
-    from dynamicvit.models.config import ModelConfig, Preprocessing
+    from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig
     from dynamicvit.models.registry import create_model, list_models
     from dynamicvit.models.selectors import create_selector
     from dynamicvit.models.vit import DynamicVisionTransformer
@@ -27,6 +27,7 @@ _HOME = {
     "BaseRatio": "budget",
     "Budget": "budget",
     "Comparison": "analysis.comparison",
+    "ConvNeXtConfig": "models.config",
     "DynamicModel": "models.base",
     "DynamicVisionTransformer": "models.vit",
     "KeepMass": "budget",
@@ -38,6 +39,7 @@ _HOME = {
     "SparseOutput": "models.base",
     "StageDecision": "models.base",
     "StageRatios": "budget",
+    "SwinConfig": "models.config",
     "analyze_image": "analysis.prepared",
     "compare": "analysis.comparison",
     "create_model": "models.registry",

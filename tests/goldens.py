@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.base import DynamicModel
+from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, SwinConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.models.vit import DynamicVisionTransformer
 
 FOLDER = Path(__file__).parent / "golden"
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
@@ -41,10 +41,17 @@ def golden(name: str) -> Golden:
     return Golden(name)
 
 
-def golden_model(name: str) -> DynamicVisionTransformer:
-    """Build ``deit_mini`` or ``lvvit_mini`` with its golden weights."""
+def golden_model(name: str) -> DynamicModel:
+    """Build ``deit_mini``, ``lvvit_mini``, ``convnext_mini`` or ``swin_mini`` with its golden weights."""
     file = golden(name)
-    model = create_model(golden_config(file.metadata["config"], is_lvvit=name == "lvvit_mini"))
+    fields = file.metadata["config"]
+    if name == "convnext_mini":
+        config = golden_convnext(fields)
+    elif name == "swin_mini":
+        config = golden_swin(fields)
+    else:
+        config = golden_config(fields, is_lvvit=name == "lvvit_mini")
+    model = create_model(config)
     model.load_state_dict(file.state())
     return model
 
@@ -64,6 +71,31 @@ def golden_config(fields: dict[str, Any], *, is_lvvit: bool) -> ModelConfig:
         residual_divisor=fields.get("skip_lam", 1.0),
         embedding="lvvit" if is_lvvit else "patch",
         has_aux_head=is_lvvit,
+        prune_locations=tuple(fields["pruning_loc"]),
+    )
+
+
+def golden_convnext(fields: dict[str, Any]) -> ConvNeXtConfig:
+    """Translate the metadata's description of a ConvNeXt."""
+    return ConvNeXtConfig(
+        image_size=fields["img_size"],
+        widths=tuple(fields["dims"]),
+        depths=tuple(fields["depths"]),
+        num_classes=fields["num_classes"],
+        prune_locations=tuple(fields["pruning_loc"]),
+    )
+
+
+def golden_swin(fields: dict[str, Any]) -> SwinConfig:
+    """Translate the metadata's description of a Swin."""
+    return SwinConfig(
+        image_size=fields["img_size"],
+        widths=tuple(fields["embed_dim"] * 2**stage for stage in range(4)),
+        depths=tuple(fields["depths"]),
+        heads=tuple(fields["num_heads"]),
+        window_size=fields["window_size"],
+        mlp_ratio=fields["mlp_ratio"],
+        num_classes=fields["num_classes"],
         prune_locations=tuple(fields["pruning_loc"]),
     )
 

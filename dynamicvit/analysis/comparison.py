@@ -12,6 +12,7 @@ from torch import Tensor
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, StageView, analyze, classify_dense
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.closed_form import pruned_macs
+from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import SettingError
 from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.config import ModelConfig
@@ -97,7 +98,7 @@ def compare(
     _check_names(methods, basis)
     dense = dense or classify_dense(model, images, top=top)
     own = analyze(model, images, AnalysisSettings(as_budget(keep_ratio), "predictor", seed), dense=dense, top=top)
-    after_embedding = own.pruned.macs.total - own.pruned.macs.within("patch_embed")
+    after_embedding = own.pruned.macs.total - stem_macs(model, own.pruned.macs)
     realised = own.settings.budget.realised([len(stage.kept_patches) for stage in own.stages], own.num_patches)
 
     def run(method: str) -> MethodResult:
@@ -113,6 +114,12 @@ def compare(
 
     results = tuple(run(method) for method in methods)
     return Comparison(basis, own.settings.budget, own.grid, own.pruned.macs.total, results)
+
+
+def stem_macs(model: DynamicModel, macs: MacReport) -> int:
+    """Return the multiply-adds of what comes before the first block that tokens can be dropped at."""
+    names = {module: name for name, module in model.named_modules()}
+    return sum(macs.within(names[module]) for kind, _, module in model.parts() if kind == "stem")
 
 
 @lru_cache(maxsize=256)

@@ -116,6 +116,7 @@ def _stage_to_json(stage: StageView) -> Json:
         "kept_patches": list(stage.kept_patches),
         "keep_scores": list(stage.keep_scores),
         "groups": None if stage.groups is None else list(stage.groups),
+        "has_fast_path": stage.has_fast_path,
     }
 
 
@@ -196,7 +197,11 @@ def _stage(data: Json, num_patches: int) -> StageView:
     _require(groups is None or all(0 <= group < len(kept) for group in groups))
     live_count = _number(data["live_count"], int)
     _require(len(kept) <= live_count <= num_patches)
-    return StageView(_number(data["number"], int), _number(data["block"], int), live_count, kept, scores, groups)
+    number, block = _number(data["number"], int), _number(data["block"], int)
+    # Reports from before there were models with a fast path do not say.
+    has_fast_path = data.get("has_fast_path", False)
+    _require(isinstance(has_fast_path, bool))
+    return StageView(number, block, live_count, kept, scores, groups, has_fast_path)
 
 
 def _classification(data: Json) -> Classification:

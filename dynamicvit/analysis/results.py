@@ -59,6 +59,9 @@ class Classification:
 class StageView:
     """What one pruning stage did to the image.
 
+    A token model drops the patches that it does not keep, for good. A hierarchical one (ConvNeXt, Swin) drops nothing:
+    the patches that it keeps take the slow path, the others the fast path, and any may come back at the next stage.
+
     Attributes:
         number: 1 for the first stage.
         block: the block before which it dropped tokens, 0-based.
@@ -69,6 +72,7 @@ class StageView:
             to the highest of the stage; for merging 1 / number of patches that share the patch's token.
         groups: for each of the N original patches the position in ``kept_patches`` of the token that stands for it;
             None unless tokens were merged.
+        has_fast_path: whether the model is a hierarchical one.
     """
 
     number: int
@@ -77,6 +81,7 @@ class StageView:
     kept_patches: tuple[int, ...]
     keep_scores: tuple[float | None, ...]
     groups: tuple[int, ...] | None = None
+    has_fast_path: bool = False
 
     @property
     def ranks(self) -> tuple[int | None, ...]:
@@ -128,6 +133,11 @@ class Analysis:
     def num_patches(self) -> int:
         """Number of patches N before anything is dropped."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def drops_tokens(self) -> bool:
+        """Whether what a stage does not keep is gone; else it takes the fast path."""
+        return not any(stage.has_fast_path for stage in self.stages)
 
     @property
     def agrees(self) -> bool:
@@ -217,7 +227,8 @@ def _stage_view(number: int, stage: StageDecision, grid: tuple[int, int], is_pro
     keep_scores: list[float | None] = [None] * (grid[0] * grid[1])
     for patch, score in zip(live, shown.tolist(), strict=True):
         keep_scores[patch] = score
-    return StageView(number, stage.block, len(live), kept, tuple(keep_scores))
+    has_fast_path = stage.fast_patches is not None
+    return StageView(number, stage.block, len(live), kept, tuple(keep_scores), has_fast_path=has_fast_path)
 
 
 def _stretch(scores: Tensor) -> Tensor:

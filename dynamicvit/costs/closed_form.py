@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import HierarchicalConfig, ModelConfig, SwinConfig
 from dynamicvit.models.merging import matching_rounds
+
+_CONVNEXT_KERNEL = 7 * 7
 
 
 def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str) -> int:
@@ -22,13 +24,15 @@ def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int
         counts: tokens that each stage keeps; empty for a dense pass.
         selector: name of the token selector.
     """
+    if isinstance(config, HierarchicalConfig):
+        return _hierarchical(config, grid, counts, selector)
     total, live = 0, grid[0] * grid[1]
     kept = dict(zip(config.prune_locations, counts, strict=False))
     for block in range(config.depth):
         if block in kept:
             total += _CHOICE.get(selector, _nothing)(config, block, live, kept[block])
             live = kept[block]
-        total += _block(config, live + 1)
+        total += _block(config, live + config.num_prefix_tokens)
     if kept and selector == "predictor" and config.candidate_classes:
         total += _first_answer(config, grid)
     return total + _read_out(config, live)
@@ -58,7 +62,7 @@ def _first_answer(config: ModelConfig, grid: tuple[int, int]) -> int:
 
 
 def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:
-    return _look_ahead(config, block, live) + (live + 1) * config.embed_dim
+    return _look_ahead(config, block, live) + (live + config.num_prefix_tokens) * config.embed_dim
 
 
 def _merging(config: ModelConfig, block: int, live: int, count: int) -> int:
@@ -69,7 +73,7 @@ def _merging(config: ModelConfig, block: int, live: int, count: int) -> int:
 
 def _look_ahead(config: ModelConfig, block: int, live: int) -> int:
     """Before the first block there is no attention to look at, so that block's own is prepared for it."""
-    return 3 * (live + 1) * config.embed_dim**2 if block == 0 else 0
+    return 3 * (live + config.num_prefix_tokens) * config.embed_dim**2 if block == 0 else 0
 
 
 def _nothing(config: ModelConfig, block: int, live: int, count: int) -> int:
@@ -81,3 +85,30 @@ _CHOICE: dict[str, Callable[[ModelConfig, int, int, int], int]] = {
     "class-attention": _class_attention,
     "merging": _merging,
 }
+
+
+def _hierarchical(config: HierarchicalConfig, grid: tuple[int, int], counts: Sequence[int], selector: str) -> int:
+    """Third stage, merging of positions, fourth stage and head; counts are the positions in the slow path."""
+    positions, dim, last_dim = grid[0] * grid[1], config.embed_dim, config.widths[3]
+    slow, total = positions, 0
+    divided = dict(zip(config.prune_locations, counts, strict=False))
+    for block in range(config.depth):
+        if block in divided:
+            total += _predictor(config, block, positions, 0) if selector == "predictor" else 0
+            slow = divided[block]
+        total += _mix(config, 2, positions) + slow * _mlp(config, dim) + (positions - slow) * dim * dim
+    last = positions // 4
+    total += config.depths[3] * (_mix(config, 3, last) + last * _mlp(config, last_dim))
+    return total + last * 4 * dim * last_dim + last_dim * config.num_classes
+
+
+def _mix(config: HierarchicalConfig, stage: int, positions: int) -> int:
+    """What a block computes at all positions: window attention or a depthwise convolution."""
+    dim = config.widths[stage]
+    if isinstance(config, SwinConfig):
+        return positions * (4 * dim * dim + 2 * config.windows[stage] ** 2 * dim)
+    return positions * _CONVNEXT_KERNEL * dim
+
+
+def _mlp(config: ModelConfig, dim: int) -> int:
+    return 2 * dim * int(dim * config.mlp_ratio)

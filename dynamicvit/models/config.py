@@ -1,8 +1,9 @@
-"""The description from which a model is built."""
+"""The descriptions from which models are built: token models, and the hierarchical ConvNeXt and Swin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
 from dynamicvit.budget import Schedule
@@ -12,7 +13,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
-Embedding = Literal["patch", "lvvit", "lite0"]
+Embedding = Literal["patch", "lvvit", "lite0", "convnext", "swin"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ModelConfig:
         norm_eps: epsilon of the backbone's layer norms.
         residual_divisor: each residual branch is divided by it (LV-ViT: 2).
         embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or
-            the stages of EfficientNet-Lite0.
+            the stages of EfficientNet-Lite0; "convnext" and "swin" are those of :class:`HierarchicalConfig` alone.
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
         token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
             alone (see :mod:`dynamicvit.models.hybrid`).
@@ -83,6 +84,8 @@ class ModelConfig:
             raise SettingError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}.")
         if self.embedding not in get_args(Embedding):
             raise SettingError(f"embedding must be one of {', '.join(get_args(Embedding))}; got {self.embedding!r}.")
+        if (self.embedding in ("convnext", "swin")) != isinstance(self, HierarchicalConfig):
+            raise SettingError("A ConvNeXt is described by a ConvNeXtConfig and a Swin by a SwinConfig.")
         if self.embedding == "lvvit" and self.patch_size % 2:
             raise SettingError(f"LV-ViT's stem needs an even patch_size; got {self.patch_size}.")
         if self.has_aux_head != (self.embedding == "lvvit"):
@@ -136,3 +139,130 @@ class ModelConfig:
     def size_multiple(self) -> int:
         """Height and width of the images are multiples of this many pixels."""
         return self.patch_size
+
+
+@dataclass(frozen=True)
+class HierarchicalConfig(ModelConfig):
+    """What a ConvNeXt and a Swin have in common: four stages, in the third of which positions choose their path.
+
+    A position of the third stage is what a patch token is elsewhere, 16 x 16 pixels; ``embed_dim``, ``depth`` and
+    ``num_heads`` are that stage's and follow from the other fields.
+
+    Attributes:
+        widths, depths: channels and blocks of each of the four stages.
+        prune_locations: blocks of the third stage, 0-based, before which all positions are divided anew into the slow
+            and the fast path; empty for a dense model.
+    """
+
+    widths: tuple[int, int, int, int] = (96, 192, 384, 768)
+    depths: tuple[int, int, int, int] = (3, 3, 9, 3)
+    embed_dim: int = field(init=False)
+    depth: int = field(init=False)
+    num_heads: int = field(default=1, init=False)
+    patch_size: int = field(default=16, init=False)
+    norm_eps: float = field(init=False)
+    qkv_bias: bool = field(default=True, init=False)
+    residual_divisor: float = field(default=1.0, init=False)
+    has_aux_head: bool = field(default=False, init=False)
+    token_features: int = field(default=0, init=False)
+    candidate_classes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "depths"):
+            _set_four(self, name)
+        object.__setattr__(self, "embed_dim", self.widths[2])
+        object.__setattr__(self, "depth", self.depths[2])
+        super().__post_init__()
+        if self.image_size % self.size_multiple:
+            raise SettingError(f"image_size {self.image_size} is not a multiple of {self.size_multiple}.")
+
+    def dense(self) -> Self:
+        """Return the same model without pruning stages, and so without fast paths."""
+        return replace(self, prune_locations=(), trained_keep_ratios=())
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether a class token stands in front of the others: it does not."""
+        return False
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Number of tokens in front of the positions."""
+        return 0
+
+    @property
+    def schedule(self) -> Schedule:
+        """How a base keep ratio becomes that of each stage: r, r - 0.2, r - 0.4."""
+        return Schedule(self.num_stages, step=0.2)
+
+    @property
+    def size_multiple(self) -> int:
+        """Twice a position of the third stage: one of the fourth."""
+        return 32
+
+
+@dataclass(frozen=True)
+class ConvNeXtConfig(HierarchicalConfig):
+    """A ConvNeXt; the defaults are those of ConvNeXt-T, dense."""
+
+    embedding: Embedding = field(default="convnext", init=False)
+    norm_eps: float = field(default=1e-6, init=False)
+
+
+@dataclass(frozen=True)
+class SwinConfig(HierarchicalConfig):
+    """A Swin transformer (version 1); the defaults are those of Swin-T, dense.
+
+    Attributes:
+        widths: each is twice the one before.
+        heads: attention heads of each stage.
+        window_size: side of the attention windows in positions; a stage whose map is no larger has one window.
+    """
+
+    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    heads: tuple[int, int, int, int] = (3, 6, 12, 24)
+    window_size: int = 7
+    embedding: Embedding = field(default="swin", init=False)
+    norm_eps: float = field(default=1e-5, init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "heads"):
+            _set_four(self, name)
+        object.__setattr__(self, "num_heads", self.heads[2])
+        if self.window_size < 1:
+            raise SettingError(f"window_size must be at least 1; got {self.window_size}.")
+        if any(later != 2 * earlier for earlier, later in zip(self.widths, self.widths[1:], strict=False)):
+            raise SettingError(f"The widths of a Swin double from stage to stage; got {self.widths}.")
+        if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
+            raise SettingError(f"Each of the widths {self.widths} must be a multiple of its heads {self.heads}.")
+        super().__post_init__()
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Rows, and columns, of the map of each stage at ``image_size``."""
+        return tuple(self.image_size // stride for stride in _STRIDES)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Side of the attention windows of each stage."""
+        return tuple(max(1, min(self.window_size, side)) for side in self.sides)
+
+    @property
+    def size_multiple(self) -> int:
+        """What divides the maps of all stages into whole windows."""
+        return math.lcm(32, *(stride * window for stride, window in zip(_STRIDES, self.windows, strict=True)))
+
+
+_STRIDES = (4, 8, 16, 32)
+
+
+def _set_four(config: HierarchicalConfig, name: str) -> None:
+    """Make a field with a number for each stage a tuple.
+
+    Raises:
+        SettingError: these are not four numbers of at least 1.
+    """
+    numbers = tuple(getattr(config, name))
+    if len(numbers) != len(_STRIDES) or any(number < 1 for number in numbers):
+        raise SettingError(f"{name} must have four numbers of at least 1, one for each stage; got {numbers}.")
+    object.__setattr__(config, name, numbers)

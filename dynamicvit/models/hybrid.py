@@ -56,7 +56,8 @@ def stride32_positions(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     all. With "same" padding they are the odd rows of an even number and the even ones of an odd number.
     """
     rows, columns = grid
-    return patches.unflatten(1, grid)[:, 1 - rows % 2 :: 2, 1 - columns % 2 :: 2].flatten(1, 2)
+    by_row = patches.reshape(patches.shape[0], rows, columns, patches.shape[2])
+    return by_row[:, 1 - rows % 2 :: 2, 1 - columns % 2 :: 2].flatten(1, 2)
 
 
 class TokenReadout(nn.Module):

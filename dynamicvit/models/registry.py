@@ -6,14 +6,19 @@ from dataclasses import fields, replace
 from typing import Any
 
 from dynamicvit.errors import SettingError
-from dynamicvit.models.config import HALF, ModelConfig, Preprocessing
+from dynamicvit.models.base import DynamicModel
+from dynamicvit.models.config import HALF, ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig
+from dynamicvit.models.convnext import ConvNeXt
 from dynamicvit.models.hybrid import Hybrid
 from dynamicvit.models.lvvit import LVViT
+from dynamicvit.models.swin import Swin
 from dynamicvit.models.vit import DynamicVisionTransformer
 
 _LVVIT = ModelConfig(
     mlp_ratio=3.0, qkv_bias=False, norm_eps=1e-5, residual_divisor=2.0, embedding="lvvit", has_aux_head=True
 )
+_CONVNEXT = ConvNeXtConfig(trained_keep_ratios=(0.7, 0.9))
+_SWIN = SwinConfig(trained_keep_ratios=(0.7,))
 
 _PRUNED: dict[str, ModelConfig] = {
     "dynamicvit_deit_256_patch16_224": ModelConfig(
@@ -30,6 +35,20 @@ _PRUNED: dict[str, ModelConfig] = {
     ),
     "dynamicvit_lvvit_medium_patch16_224": replace(
         _LVVIT, embed_dim=512, depth=20, num_heads=8, prune_locations=(5, 10, 15), trained_keep_ratios=(0.7,)
+    ),
+    "dynamicvit_convnext_tiny": replace(_CONVNEXT, prune_locations=(1, 2, 3)),
+    "dynamicvit_convnext_small": replace(_CONVNEXT, depths=(3, 3, 27, 3), prune_locations=(3, 6, 9)),
+    "dynamicvit_convnext_base": replace(
+        _CONVNEXT, widths=(128, 256, 512, 1024), depths=(3, 3, 27, 3), prune_locations=(3, 6, 9)
+    ),
+    "dynamicvit_swin_tiny_patch4_window7_224": replace(_SWIN, prune_locations=(1, 2, 3)),
+    "dynamicvit_swin_small_patch4_window7_224": replace(_SWIN, depths=(2, 2, 18, 2), prune_locations=(2, 4, 6)),
+    "dynamicvit_swin_base_patch4_window7_224": replace(
+        _SWIN,
+        widths=(128, 256, 512, 1024),
+        depths=(2, 2, 18, 2),
+        heads=(4, 8, 16, 32),
+        prune_locations=(2, 4, 6),
     ),
     # The geometry of the checkpoint that ships with this project; not one of the paper's.
     "dynamicvit_lite0_256_patch16_224": ModelConfig(
@@ -65,7 +84,7 @@ def model_config(name: str) -> ModelConfig:
     return _REGISTRY[name]
 
 
-def create_model(model: str | ModelConfig, **changes: Any) -> DynamicVisionTransformer:
+def create_model(model: str | ModelConfig, **changes: Any) -> DynamicModel:
     """Build a model with fresh weights, in evaluation mode.
 
     Args:
@@ -76,14 +95,18 @@ def create_model(model: str | ModelConfig, **changes: Any) -> DynamicVisionTrans
         SettingError: the name, a field or a value is not valid.
     """
     config = model_config(model) if isinstance(model, str) else model
-    unknown = set(changes) - {field.name for field in fields(ModelConfig)}
+    unknown = set(changes) - {field.name for field in fields(config) if field.init}
     if unknown:
         raise SettingError(f"A model description has no field {', '.join(sorted(unknown))}.")
     config = replace(config, **changes)
-    return _family(config)(config).eval()
+    return _build(config).eval()
 
 
-def _family(config: ModelConfig) -> type[DynamicVisionTransformer]:
+def _build(config: ModelConfig) -> DynamicModel:
+    if isinstance(config, ConvNeXtConfig):
+        return ConvNeXt(config)
+    if isinstance(config, SwinConfig):
+        return Swin(config)
     if config.embedding == "lvvit":
-        return LVViT
-    return Hybrid if config.token_features else DynamicVisionTransformer
+        return LVViT(config)
+    return Hybrid(config) if config.token_features else DynamicVisionTransformer(config)

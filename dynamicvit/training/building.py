@@ -13,6 +13,7 @@ from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.hybrid import Hybrid
 from dynamicvit.models.registry import create_model
+from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.training.backbone import PREDICTORS, load_backbone, read_start
 from dynamicvit.training.distillation import Distillation, DistillationWeights
 from dynamicvit.training.feature_distillation import FeatureDistillation, FeatureWeights
@@ -56,9 +57,16 @@ def start_from_teacher(
             objective.start_predictors(teacher, views)
 
 
+def _token_model(config: ModelConfig) -> DynamicVisionTransformer:
+    model = create_model(config)
+    if not isinstance(model, DynamicVisionTransformer):
+        raise SettingError("ConvNeXt and Swin cannot be trained here; choose a model that drops tokens.")
+    return model
+
+
 def _build_sparsification(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
-    student = create_model(config)
-    dense = create_model(replace(config, prune_locations=(), drop_path_rate=0.0))
+    student = _token_model(config)
+    dense = _token_model(replace(config.dense(), drop_path_rate=0.0))
     weights = read_start(options.start, student)
     has_new_head = load_backbone(student, weights, options.start)
     load_backbone(dense, weights, options.start)
@@ -91,7 +99,7 @@ def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tupl
 
 
 def _build_feature_distillation(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
-    student = create_model(config)
+    student = _token_model(config)
     if options.start is not None:
         load_backbone(student, read_start(options.start, student), options.start)
     if options.keep_ratio is None:

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynamicvit.models.vit import TrainingOutput
+from dynamicvit.models.base import TrainingOutput
 from dynamicvit.training.objective import Average, alone
 
 Criterion = Literal["soft", "smooth", "hard"]
-TokenTerm = Literal["mse", "kl"]
+TokenTerm = Literal["mse", "kl", "mse_all"]
 
 LABEL_SMOOTHING = 0.1
 
@@ -23,7 +23,8 @@ LABEL_SMOOTHING = 0.1
 class LossWeights:
     """How the parts add up; the defaults are the paper's for DeiT-S.
 
-    Source: Rao et al. 2021, section 3.3, equation 16; ``ratio`` is 5 for DeiT-B in the released recipe.
+    Source: Rao et al. 2021, section 3.3, equation 16; in the released recipes ``ratio`` is 5 for DeiT-B and 10 for the
+    hierarchical models.
     """
 
     classification: float = 1.0
@@ -64,7 +65,8 @@ def sparsification_loss(
         teacher_tokens: the teacher's counterpart of ``output.token_outputs``; None leaves the term out.
         ratios: target share of all N tokens to keep, for each stage.
         criterion: cross entropy with soft targets, with label smoothing 0.1, or plain.
-        token_term: "mse" on features (DeiT) or "kl" on auxiliary logits (LV-ViT).
+        token_term: "mse" on features (DeiT) or "kl" on auxiliary logits (LV-ViT) of the tokens that are kept; "mse_all"
+            on the features of all positions (ConvNeXt, Swin).
         batch_ratio: compare the mean over the whole batch with the target, not each image's.
         average: mean over all processes; the mean of their gradients is then that of the loss of the whole batch.
 
@@ -127,10 +129,10 @@ def token_loss(
 
     Args:
         tokens, teacher_tokens: (B, N, C) features or (B, N, classes) logits.
-        decision: (B, N) last stage's decisions.
+        decision: (B, N) last stage's decisions; of no effect for "mse_all", whose features may be of another map.
         average: as in :func:`sparsification_loss`.
     """
-    kept = decision > 0.5
+    kept = torch.ones_like(tokens[..., 0], dtype=torch.bool) if term == "mse_all" else decision > 0.5
     if term == "kl":
         student, teacher = tokens[kept].log_softmax(-1), teacher_tokens[kept].log_softmax(-1)
         errors = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)

@@ -13,7 +13,7 @@ from dynamicvit.analysis.results import AnalysisSettings, analyze, classify_dens
 from dynamicvit.budget import BaseRatio, KeepMass
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.errors import SettingError
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import HierarchicalConfig, ModelConfig
 from dynamicvit.models.registry import list_models, model_config
 from dynamicvit.models.selectors import SELECTORS
 
@@ -126,9 +126,12 @@ def test_what_makes_no_sense_is_refused(model, images, arguments, says):
 
 @pytest.mark.parametrize("name", [name for name in list_models() if name.startswith("dynamicvit")])
 @settings(max_examples=4, deadline=None)
-@given(ratio=st.floats(0.2, 0.95), method=st.sampled_from(REDUCING[1:]))
-def test_on_real_models_costs_meet_within_half_a_percent(name, ratio, method):
+@given(data=st.data())
+def test_on_real_models_costs_meet_within_half_a_percent(name, data):
     config = model_config(name)
+    # A base ratio of 1 leaves the later stages of a hierarchical model at 0.8 and 0.6: there is less to give in return.
+    highest, methods = (0.75, ["random", "grid"]) if isinstance(config, HierarchicalConfig) else (0.95, REDUCING[1:])
+    ratio, method = data.draw(st.floats(0.2, highest)), data.draw(st.sampled_from(methods))
 
     def cost(budget, selector):
         return pruned_macs(config, (14, 14), budget.counts(config.schedule, 196), selector)

@@ -50,7 +50,7 @@ def stages(draw: st.DrawFn, number: int) -> StageView:
     kept = draw(st.lists(st.sampled_from(live), min_size=1, unique=True))
     scores = tuple(draw(shares) if patch in live else None for patch in patches)
     groups = tuple(draw(st.integers(0, len(kept) - 1)) for _ in patches) if draw(st.booleans()) else None
-    return StageView(number, draw(st.integers(0, 30)), len(live), tuple(kept), scores, groups)
+    return StageView(number, draw(st.integers(0, 30)), len(live), tuple(kept), scores, groups, draw(st.booleans()))
 
 
 @st.composite

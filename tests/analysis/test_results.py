@@ -12,7 +12,7 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, StageView, a
 from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ConvNeXtConfig, ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.images import decode, prepare
@@ -227,6 +227,31 @@ class TestSettings:
     def test_two_pictures_at_once_are_refused(self, model):
         with pytest.raises(ImageError, match="one image at a time"):
             analyze(model, torch.zeros(2, 3, 32, 32), AnalysisSettings(0.5))
+
+
+class TestHierarchicalModels:
+    @pytest.fixture
+    def result(self):
+        config = ConvNeXtConfig(
+            image_size=64, widths=(4, 8, 16, 32), depths=(1, 1, 3, 1), num_classes=10, prune_locations=(0, 2)
+        )
+        return analyze(decided_model(config), torch.randn(1, 3, 64, 64), AnalysisSettings(0.6))
+
+    def test_say_that_nothing_is_dropped(self, model, images, result):
+        assert not result.drops_tokens
+        assert all(stage.has_fast_path and stage.live_count == 16 for stage in result.stages)
+        assert [len(stage.kept_patches) for stage in result.stages] == [9, 6]
+        assert analyze(model, images, AnalysisSettings(0.6)).drops_tokens
+
+    def test_score_every_position_at_every_stage(self, result):
+        for stage in result.stages:
+            assert None not in stage.keep_scores
+            assert sorted(stage.ranks) == list(range(1, 17))
+            assert stage.cut_score is not None
+
+    def test_save_compute(self, result):
+        assert 0 < result.saved_share < 1
+        assert result.pruned.macs.predictors > 0
 
 
 class TestAnalyzeImage:

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamicvit.analysis.comparison import stem_macs
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.costs.macs import MacCounter
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, SwinConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.selectors import SELECTORS, create_selector
 
@@ -22,13 +23,18 @@ MODELS = {
     "answers": create_model(TINY, token_features=40, candidate_classes=4),
     "from the first block on": create_model(TINY, prune_locations=(0, 1)),
 }
+SMALL = {"image_size": 64, "widths": (4, 8, 16, 32), "num_classes": 10, "prune_locations": (1, 3)}
+HIERARCHICAL = {
+    "convnext": create_model(ConvNeXtConfig(depths=(1, 2, 4, 1), **SMALL)),
+    "swin": create_model(SwinConfig(depths=(1, 2, 4, 1), heads=(1, 2, 4, 4), window_size=4, **SMALL)),
+}
 
 
 def count(model, images, *args):
     """Count on a real forward pass what comes after the embedding."""
     with torch.inference_mode(), MacCounter(model) as counter:
         model(images, *args)
-    return counter.report().total - counter.report().within("patch_embed")
+    return counter.report().total - stem_macs(model, counter.report())
 
 
 @pytest.mark.parametrize("name", SELECTORS)
@@ -39,6 +45,22 @@ def test_every_method_costs_what_is_counted(name, model, keep_ratio, rows, colum
     counts = as_budget(keep_ratio).counts(model.config.schedule, rows * columns)
     counted = count(model, torch.zeros(1, 3, rows * 4, columns * 4), keep_ratio, create_selector(name))
     assert pruned_macs(model.config, (rows, columns), counts, name) == counted
+
+
+@pytest.mark.parametrize("name", ["predictor", "random", "grid"])
+@pytest.mark.parametrize("model", HIERARCHICAL.values(), ids=HIERARCHICAL)
+@settings(max_examples=5, deadline=None)
+@given(keep_ratio=st.floats(0.02, 1.0), sides=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+def test_the_slow_path_costs_what_is_counted(name, model, keep_ratio, sides):
+    rows, columns = (4 * side for side in sides)
+    counts = as_budget(keep_ratio).counts(model.config.schedule, rows * columns)
+    counted = count(model, torch.zeros(1, 3, rows * 16, columns * 16), keep_ratio, create_selector(name))
+    assert pruned_macs(model.config, (rows, columns), counts, name) == counted
+
+
+@pytest.mark.parametrize("model", HIERARCHICAL.values(), ids=HIERARCHICAL)
+def test_the_dense_hierarchical_pass_costs_what_is_counted(model):
+    assert pruned_macs(model.config, (4, 4), (), "none") == count(model, torch.zeros(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)

@@ -10,7 +10,7 @@ from torch.nn.modules import module as torch_module
 
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ModelConfig, SwinConfig
 from dynamicvit.models.registry import create_model, model_config
 from dynamicvit.models.selectors import GridSelector
 from dynamicvit.models.vit import DynamicVisionTransformer
@@ -27,13 +27,21 @@ PUBLISHED = {
     "dynamicvit_lvvit_small_patch16_224": (6.551, {0.9: 5.876, 0.8: 5.206, 0.7: 4.650, 0.5: 3.790}),
     "dynamicvit_lvvit_medium_patch16_224": (12.678, {0.9: 11.207, 0.8: 9.783, 0.7: 8.593, 0.5: 6.741}),
 }
+PUBLISHED_HIERARCHICAL = {
+    "dynamicvit_convnext_tiny": (4.456, {0.9: 3.908, 0.7: 3.579}),
+    "dynamicvit_convnext_small": (8.684, {0.9: 6.759, 0.7: 5.771}),
+    "dynamicvit_convnext_base": (15.355, {0.9: 11.934, 0.7: 10.177}),
+    "dynamicvit_swin_tiny_patch4_window7_224": (4.491, {0.9: 4.247, 0.7: 4.041}),
+    "dynamicvit_swin_small_patch4_window7_224": (8.741, {0.9: 7.505, 0.7: 6.846}),
+    "dynamicvit_swin_base_patch4_window7_224": (15.431, {0.9: 13.234, 0.7: 12.063}),
+}
 
 
 @pytest.fixture(scope="module")
 def models():
     """The published models without numbers: on the meta device operators run on shapes alone."""
     with torch.device("meta"):
-        return {name: create_model(name) for name in PUBLISHED}
+        return {name: create_model(name) for name in PUBLISHED | PUBLISHED_HIERARCHICAL}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +73,9 @@ def predictor_formula(dim: int, live: int) -> int:
     return live * (dim * dim + dim * dim // 2 + dim * dim // 8 + dim // 2)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED | PUBLISHED_HIERARCHICAL)
 def test_published_models_cost_what_was_counted_on_the_released_ones(models, name):
-    dense, pruned = PUBLISHED[name]
+    dense, pruned = (PUBLISHED | PUBLISHED_HIERARCHICAL)[name]
     images = torch.empty(1, 3, 224, 224, device="meta")
     assert count(models[name], images).gmacs == pytest.approx(dense, abs=6e-4)
     for keep_ratio, gmacs in pruned.items():
@@ -136,6 +144,20 @@ def test_the_predictors_are_a_line_of_their_own(tiny):
     images = torch.zeros(1, 3, 32, 32)
     assert count(tiny, images, 0.5).predictors == predictor_formula(16, 64) + predictor_formula(16, 32)
     assert count(tiny, images).predictors == 0
+
+
+def test_the_predictors_of_a_swin_are_found_within_its_third_stage():
+    model = create_model(
+        SwinConfig(
+            image_size=32,
+            widths=(4, 8, 16, 32),
+            heads=(1, 1, 1, 1),
+            window_size=4,
+            num_classes=3,
+            prune_locations=(1, 2),
+        )
+    )
+    assert count(model, torch.zeros(1, 3, 32, 32), 0.5).predictors == 2 * predictor_formula(16, 4)
 
 
 def test_a_selector_that_asks_no_predictor_does_not_pay_for_it(tiny):

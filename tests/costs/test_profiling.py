@@ -10,7 +10,7 @@ from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.costs.profiling import profile
 from dynamicvit.errors import SettingError
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ModelConfig, SwinConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.selectors import create_selector
 
@@ -149,3 +149,24 @@ def test_a_gpu_is_waited_for_after_each_part():
     result = profile(model, torch.zeros(64, 3, 128, 128, device="cuda"), 0.1)
     dense, pruned = ({(p.kind, p.number): p.median_ms for p in one.parts} for one in (result.dense, result.pruned))
     assert pruned["block", 3] < dense["block", 3] / 2
+
+
+def test_a_hierarchical_model_shows_the_slow_path_of_its_third_stage():
+    config = SwinConfig(
+        image_size=64,
+        widths=(4, 8, 16, 32),
+        depths=(1, 1, 4, 1),
+        heads=(1, 1, 2, 2),
+        window_size=4,
+        num_classes=10,
+        prune_locations=(1, 3),
+    )
+    model, images = create_model(config), torch.zeros(1, 3, 64, 64)
+    result = profile(model, images, 0.5, budget_ms=0)
+    tokens = {(part.kind, part.number): part.tokens for part in result.pruned.parts}
+    assert [tokens["block", number] for number in range(4)] == [16, 8, 8, 4]
+    for one, ratio in ((result.dense, None), (result.pruned, 0.5)):
+        with torch.inference_mode(), MacCounter(model) as counter:
+            model(images, ratio)
+        assert one.macs == counter.report().total
+        assert next(part.macs for part in one.parts if part.kind == "other") == 0
