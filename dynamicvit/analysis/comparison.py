@@ -17,7 +17,7 @@ from dynamicvit.errors import SettingError
 from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.config import ModelConfig
 
-METHODS = ("predictor", "class-attention", "merging", "random", "grid", "none")
+METHODS = ("predictor", "class-attention", "merging", "diversity", "random", "grid", "none")
 """The method itself first, "none" (the dense model) last."""
 
 TOLERANCE = 0.005

@@ -71,6 +71,10 @@ def _merging(config: ModelConfig, block: int, live: int, count: int) -> int:
     return _look_ahead(config, block, live) + products * head_dim
 
 
+def _diversity(config: ModelConfig, block: int, live: int, count: int) -> int:
+    return _look_ahead(config, block, live) + live * live * (config.embed_dim // config.num_heads)
+
+
 def _look_ahead(config: ModelConfig, block: int, live: int) -> int:
     """Before the first block there is no attention to look at, so that block's own is prepared for it."""
     return 3 * (live + config.num_prefix_tokens) * config.embed_dim**2 if block == 0 else 0
@@ -84,6 +88,7 @@ _CHOICE: dict[str, Callable[[ModelConfig, int, int, int], int]] = {
     "predictor": _predictor,
     "class-attention": _class_attention,
     "merging": _merging,
+    "diversity": _diversity,
 }
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynamicvit.errors import SettingError
@@ -125,8 +126,24 @@ class ClassAttentionSelector:
 
     def __call__(self, context: SelectionContext) -> Tensor:
         if not context.has_class_token:
-            raise SettingError("This model has no class token to attend; choose the selector merging or grid.")
+            raise SettingError("This model has no class token to attend; choose the selector diversity or merging.")
         return context.attention().class_weights(context.live.num_prefix)
+
+
+@dataclass(frozen=True)
+class DiversitySelector:
+    """The tokens that differ most from each other: it needs neither training nor a class token.
+
+    Farthest-point choice: first the token with the longest key, then again and again the one whose key is least like
+    the nearest of those already chosen. Near-duplicates come last; any prefix of the order covers what the image shows.
+
+    Source: the idea of Wen et al. 2025 (DART, arXiv 2502.11494), that duplicates are what can go and that the length of
+    keys gives the pivots, and of Zhang et al. 2025 (CDPruner, arXiv 2506.10967), to add greedily what is most diverse.
+    Both drop tokens of language models; this is neither of them to the letter.
+    """
+
+    def __call__(self, context: SelectionContext) -> Tensor:
+        return -farthest_point_order(context.keys).to(context.patches.dtype)
 
 
 @dataclass(frozen=True)
@@ -170,6 +187,7 @@ SELECTORS: dict[str, Callable[[], TokenSelector | TokenMerger]] = {
     "grid": GridSelector,
     "class-attention": ClassAttentionSelector,
     "merging": TokenMerger,
+    "diversity": DiversitySelector,
 }
 
 
@@ -182,6 +200,29 @@ def create_selector(name: str, *, seed: int = 0) -> TokenSelector | TokenMerger:
     if name not in SELECTORS:
         raise SettingError(f"There is no token selector {name!r}; choose one of {', '.join(SELECTORS)}.")
     return RandomSelector(seed) if name == "random" else SELECTORS[name]()
+
+
+def farthest_point_order(keys: Tensor) -> Tensor:
+    """Return (B, n) int64: the place of each token, 0 first, in an order that starts with the most different ones.
+
+    Each token that is added has the least cosine similarity to its most similar predecessor; the first one has the
+    longest key. Among equals the first in the sequence goes first.
+
+    Args:
+        keys: (B, n, d).
+    """
+    batch, live = keys.shape[:2]
+    unit = F.normalize(keys.float(), dim=-1)
+    similarity = unit @ unit.transpose(1, 2)
+    places = torch.zeros(batch, live, dtype=torch.int64, device=keys.device)
+    chosen = keys.float().norm(dim=-1).argmax(dim=1, keepdim=True)
+    nearest = torch.full_like(similarity[:, 0], -torch.inf)  # similarity to the nearest token chosen so far
+    for place in range(live):
+        places = places.scatter(1, chosen, place)
+        row = similarity.gather(1, chosen.unsqueeze(-1).expand(-1, -1, live)).squeeze(1)
+        nearest = torch.maximum(nearest, row).scatter(1, chosen, torch.inf)
+        chosen = nearest.argmin(dim=1, keepdim=True)
+    return places
 
 
 @lru_cache(maxsize=16)

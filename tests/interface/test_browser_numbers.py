@@ -69,7 +69,7 @@ def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: i
     tab.locator("[data-part=start]").focus()
     page.raw.keyboard.press("Enter")
     tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
-    assert tab.locator(".card").count() == 6
+    assert tab.locator(".card").count() == 7
     assert tab.get_by_role("img", name="DynamicViT: 67 of 196 patches").count() == 1
     assert fits(page)
 

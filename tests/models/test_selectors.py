@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.live_tokens import LiveTokens
@@ -14,6 +16,7 @@ from dynamicvit.models.selectors import (
     RandomSelector,
     SelectionContext,
     create_selector,
+    farthest_point_order,
 )
 
 
@@ -68,6 +71,43 @@ def test_the_merger_says_where_every_token_goes():
     merge = create_selector("merging").merge(asked, 5)
     assert merge.survivors.shape == (1, 5)
     assert sorted(merge.groups[0].unique().tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_the_diversity_selector_looks_at_the_keys_of_the_patches_alone():
+    keys = torch.randn(1, 2, 17, 4, generator=torch.Generator().manual_seed(0))
+    asked = replace(context([list(range(16))]), attention=lambda: AttentionRecord(-keys, keys))
+    places = -create_selector("diversity")(asked)[0].long()
+    assert torch.equal(places, farthest_point_order(keys[:, :, 1:].mean(dim=1))[0])
+
+
+def test_the_farthest_point_goes_next_and_duplicates_come_last():
+    east, nearly_east, north, west = (1.0, 0.0), (3.0, 0.1), (0.0, 1.0), (-1.0, 0.0)
+    keys = torch.tensor([[east, nearly_east, north, west, north]])
+    # The longest key first, then its opposite, then what lies between; the second north and east are said already.
+    assert farthest_point_order(keys)[0].tolist() == [3, 0, 2, 1, 4]
+
+
+@given(live=st.integers(1, 30), seed=st.integers(0, 1000))
+def test_the_order_of_diversity_is_greedy_and_takes_every_token_once(live, seed):
+    keys = torch.randn(2, live, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+    for image, places in zip(keys, farthest_point_order(keys), strict=True):
+        order = places.argsort().tolist()
+        assert sorted(order) == list(range(live))
+        similarity = torch.nn.functional.cosine_similarity(image[:, None], image[None], dim=-1)
+        assert order[0] == image.norm(dim=-1).argmax()
+        for place in range(1, live):
+            nearest = similarity[:, order[:place]].amax(dim=1)
+            assert nearest[order[place]] <= nearest[order[place:]].min() + 1e-5
+
+
+@pytest.mark.parametrize("keys", [torch.zeros(1, 5, 3), torch.ones(2, 5, 3)])
+def test_tokens_that_are_all_alike_are_taken_in_their_order(keys):
+    assert torch.equal(farthest_point_order(keys), torch.arange(5).expand(len(keys), 5))
+
+
+def test_class_attention_needs_a_class_token():
+    with pytest.raises(SettingError, match="no class token"):
+        create_selector("class-attention")(replace(context([list(range(16))]), has_class_token=False))
 
 
 @pytest.mark.parametrize("name", SELECTORS)

@@ -12,6 +12,7 @@ const NAMES = {
   predictor: ["compare.predictor", "compare.predictor_about"],
   "class-attention": ["compare.class_attention", "compare.class_attention_about"],
   merging: ["compare.merging", "compare.merging_about"],
+  diversity: ["compare.diversity", "compare.diversity_about"],
   random: ["compare.random", "compare.random_about"],
   grid: ["compare.grid", "compare.grid_about"],
   none: ["compare.none", "compare.none_about"],
