@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from dynamicvit.checkpoints.loading import load_checkpoint, load_model
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision
-    from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig
+    from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig, TimmViTConfig
     from dynamicvit.models.registry import create_model, list_models
     from dynamicvit.models.selectors import create_selector
+    from dynamicvit.models.timm_vit import from_timm
     from dynamicvit.models.vit import DynamicVisionTransformer
 
 _HOME = {
@@ -40,10 +41,12 @@ _HOME = {
     "StageDecision": "models.base",
     "StageRatios": "budget",
     "SwinConfig": "models.config",
+    "TimmViTConfig": "models.config",
     "analyze_image": "analysis.prepared",
     "compare": "analysis.comparison",
     "create_model": "models.registry",
     "create_selector": "models.selectors",
+    "from_timm": "models.timm_vit",
     "list_models": "models.registry",
     "load_checkpoint": "checkpoints.loading",
     "load_model": "checkpoints.loading",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
-from dynamicvit.errors import ImageError
+from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.labels import class_names
 from dynamicvit.models.base import DynamicModel, KeepRatio, SparseOutput, StageDecision
 from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
@@ -203,6 +203,10 @@ def _counted_forward(
 ) -> tuple[SparseOutput, MacReport]:
     if len(images) != 1:
         raise ImageError(f"Give one image at a time; got {len(images)}.")
+    if not model.config.num_classes:
+        raise SettingError(
+            "This model has no classifier and so no answer; choose one that was trained to classify."
+        )
     with MacCounter(model) as counter:
         output = model.forward_stages(images.to(model.device), keep_ratio, selector)
     return output, counter.report()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from dynamicvit.models.config import HierarchicalConfig, ModelConfig, SwinConfig
+from dynamicvit.models.config import HierarchicalConfig, ModelConfig, SwinConfig, TimmViTConfig
 from dynamicvit.models.merging import matching_rounds
 
 _CONVNEXT_KERNEL = 7 * 7
@@ -46,7 +46,8 @@ def _block(config: ModelConfig, length: int) -> int:
 def _read_out(config: ModelConfig, live: int) -> int:
     dim, width, classes = config.embed_dim, config.token_features, config.num_classes
     token_readout = live * (dim + dim * width + width) + width * classes if width else 0
-    return dim * classes + token_readout + live * dim * classes * config.has_aux_head
+    heads = 2 if isinstance(config, TimmViTConfig) and config.distillation_token else 1
+    return heads * dim * classes + token_readout + live * dim * classes * config.has_aux_head
 
 
 def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:

@@ -1,4 +1,4 @@
-"""The descriptions from which models are built: token models, and the hierarchical ConvNeXt and Swin."""
+"""The descriptions from which models are built: token models, timm's among them, and hierarchical ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
 Embedding = Literal["patch", "lvvit", "lite0", "convnext", "swin"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+Pool = Literal["token", "avg"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "num_classes"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1; got {getattr(self, name)}.")
+            # timm's models without a classifier have no classes.
+            least = 0 if name == "num_classes" and isinstance(self, TimmViTConfig) else 1
+            if getattr(self, name) < least:
+                raise SettingError(f"{name} must be at least {least}; got {getattr(self, name)}.")
         if self.image_size % self.patch_size:
             raise SettingError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         if self.embed_dim % self.num_heads:
@@ -139,6 +143,60 @@ class ModelConfig:
     def size_multiple(self) -> int:
         """Height and width of the images are multiples of this many pixels."""
         return self.patch_size
+
+
+@dataclass(frozen=True)
+class TimmViTConfig(ModelConfig):
+    """A plain vision transformer of timm; the defaults are those of ViT and DeiT.
+
+    Attributes:
+        num_classes: 0 for a model without a classifier, whose "logits" are its pooled features.
+        class_token, distillation_token, num_registers: which tokens stand in front of the patch tokens.
+        has_prefix_positions: whether these have positions too (not in DeiT-III, nor in DINOv2 with registers).
+        pre_norm: a norm before the first block, and no bias in the patch convolution (CLIP).
+        layer_scale: learned scales on the residual branches (DeiT-III, DINOv2).
+        qk_norm: norms on queries and keys.
+        activation: of the MLPs.
+        pool: what the classifier reads: the class token, or the average of the patch tokens.
+        is_norm_after_pool: whether the last norm comes after that average.
+        has_predictors: whether there are prediction modules, which timm's weights do not bring and training makes.
+    """
+
+    class_token: bool = True
+    distillation_token: bool = False
+    num_registers: int = 0
+    has_prefix_positions: bool = True
+    pre_norm: bool = False
+    layer_scale: bool = False
+    qk_norm: bool = False
+    activation: Activation = "gelu"
+    pool: Pool = "token"
+    is_norm_after_pool: bool = False
+    has_predictors: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_registers < 0:
+            raise SettingError(f"num_registers must be at least 0; got {self.num_registers}.")
+        for name, kind in (("activation", Activation), ("pool", Pool)):
+            if getattr(self, name) not in get_args(kind):
+                raise SettingError(f"{name} must be one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}.")
+        if not self.class_token and (self.pool == "token" or self.distillation_token):
+            raise SettingError("Without a class token the patch tokens are averaged; set pool to avg.")
+        if self.distillation_token and (self.pool != "token" or self.num_registers):
+            raise SettingError("A distilled model reads its class and distillation tokens and has no registers.")
+        if self.embedding != "patch" or self.token_features or self.residual_divisor != 1:
+            raise SettingError("A model of timm has a patch embedding, whole residuals and no token read-out.")
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether a class token stands in front of the others."""
+        return self.class_token
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Number of tokens in front of the patch tokens, which are never dropped."""
+        return self.class_token + self.distillation_token + self.num_registers
 
 
 @dataclass(frozen=True)

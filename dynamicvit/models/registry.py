@@ -7,11 +7,12 @@ from typing import Any
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.base import DynamicModel
-from dynamicvit.models.config import HALF, ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig
+from dynamicvit.models.config import HALF, ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig, TimmViTConfig
 from dynamicvit.models.convnext import ConvNeXt
 from dynamicvit.models.hybrid import Hybrid
 from dynamicvit.models.lvvit import LVViT
 from dynamicvit.models.swin import Swin
+from dynamicvit.models.timm_vit import TimmVisionTransformer
 from dynamicvit.models.vit import DynamicVisionTransformer
 
 _LVVIT = ModelConfig(
@@ -107,6 +108,8 @@ def _build(config: ModelConfig) -> DynamicModel:
         return ConvNeXt(config)
     if isinstance(config, SwinConfig):
         return Swin(config)
+    if isinstance(config, TimmViTConfig):
+        return TimmVisionTransformer(config)
     if config.embedding == "lvvit":
         return LVViT(config)
     return Hybrid(config) if config.token_features else DynamicVisionTransformer(config)

@@ -334,7 +334,7 @@ class DynamicVisionTransformer(DynamicModel):
         Args:
             keep_mask: (B, N) decisions of the last stage; None where nothing was dropped.
         """
-        return self.classify(tokens, keep_mask), tokens[:, 1:]
+        return self.classify(tokens, keep_mask), tokens[:, self.config.num_prefix_tokens :]
 
     def parts(self) -> Iterator[tuple[PartKind, int | None, nn.Module]]:
         """Yield each part that costs something: its kind, its number if there are several, and its module.
@@ -368,9 +368,9 @@ def _record(attention: Sequence[AttentionRecord], block: Any, tokens: Tensor) ->
 class PatchEmbedding(nn.Module):
     """One convolution whose kernel is the patch (ViT, DeiT)."""
 
-    def __init__(self, patch_size: int, embed_dim: int) -> None:
+    def __init__(self, patch_size: int, embed_dim: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, C, rows, columns) for (B, 3, H, W) images."""
