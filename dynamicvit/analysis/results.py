@@ -204,9 +204,7 @@ def _counted_forward(
     if len(images) != 1:
         raise ImageError(f"Give one image at a time; got {len(images)}.")
     if not model.config.num_classes:
-        raise SettingError(
-            "This model has no classifier and so no answer; choose one that was trained to classify."
-        )
+        raise SettingError("This model has no classifier and so no answer; choose one that was trained to classify.")
     with MacCounter(model) as counter:
         output = model.forward_stages(images.to(model.device), keep_ratio, selector)
     return output, counter.report()

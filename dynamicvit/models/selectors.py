@@ -101,7 +101,7 @@ class RandomSelector:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + context.stage)
         rows, columns = context.grid
         patches = context.live.patches
-        scores = torch.rand(len(patches), rows * columns, generator=generator)
+        scores = torch.rand(patches.shape[0], rows * columns, generator=generator)
         return scores.to(patches.device).gather(1, patches)
 
 
@@ -225,9 +225,14 @@ def farthest_point_order(keys: Tensor) -> Tensor:
     return places
 
 
-@lru_cache(maxsize=16)
 def even_order(rows: int, columns: int) -> Tensor:
     """Return for each cell of a grid its place (0 first) in an order whose every prefix is spread evenly."""
+    return torch.tensor(_even_places(rows, columns))
+
+
+@lru_cache(maxsize=16)
+def _even_places(rows: int, columns: int) -> tuple[int, ...]:
+    """Return numbers, not a tensor: one that is made while a model is traced must not outlive it."""
     # The R2 sequence: steps of 1/g and 1/g^2 with g the plastic number, the 2-D relative of the golden ratio.
     plastic = 1.32471795724474602596
     place = [-1] * (rows * columns)
@@ -239,4 +244,4 @@ def even_order(rows: int, columns: int) -> Tensor:
             place[cell] = filled
             filled += 1
         step += 1
-    return torch.tensor(place)
+    return tuple(place)
