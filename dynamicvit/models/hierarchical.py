@@ -74,7 +74,7 @@ class PathBlock(nn.Module, ABC):
             return base + self.slow(mixed)
         slow, fast = (positions.unsqueeze(-1).expand(-1, -1, mixed.shape[-1]) for positions in paths)
         added = torch.cat([self.slow(mixed.gather(1, slow)), self.fast(mixed.gather(1, fast))], dim=1)
-        return base + torch.zeros_like(base).scatter(1, torch.cat([slow, fast], dim=1), added)
+        return base + added.new_zeros(base.shape).scatter(1, torch.cat([slow, fast], dim=1), added)
 
     def forward_both(self, slow: Tensor, fast: Tensor, is_slow: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return all positions on both paths, as training needs them.

@@ -143,7 +143,7 @@ class DiversitySelector:
     """
 
     def __call__(self, context: SelectionContext) -> Tensor:
-        return -farthest_point_order(context.keys).to(context.patches.dtype)
+        return -farthest_point_order(context.keys).float()
 
 
 @dataclass(frozen=True)

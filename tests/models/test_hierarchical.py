@@ -98,6 +98,20 @@ def test_in_training_every_position_may_be_chosen_anew(family):
 
 
 @pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("is_whole", [True, False], ids=["weights too", "autocast"])
+def test_half_precision_gives_nearly_the_same(family, is_whole):
+    model = small_model(family)
+    with torch.no_grad():
+        expected = model(images(), 0.5, GridSelector())
+        if is_whole:
+            logits = model.bfloat16()(images().bfloat16(), 0.5, GridSelector())
+        else:
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(images(), 0.5, GridSelector())
+    assert (logits.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", CONFIGS)
 def test_slow_layers_run_on_the_slow_positions_alone(family):
     model = small_model(family)
     lengths = []
