@@ -103,7 +103,7 @@ def _hierarchical(config: HierarchicalConfig, grid: tuple[int, int], counts: Seq
             total += _predictor(config, block, positions, 0) if selector == "predictor" else 0
             slow = divided[block]
         total += _mix(config, 2, positions) + slow * _mlp(config, dim) + (positions - slow) * dim * dim
-    last = positions // 4
+    last = (grid[0] // 2) * (grid[1] // 2)
     total += config.depths[3] * (_mix(config, 3, last) + last * _mlp(config, last_dim))
     return total + last * 4 * dim * last_dim + last_dim * config.num_classes
 

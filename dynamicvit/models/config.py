@@ -231,8 +231,11 @@ class HierarchicalConfig(ModelConfig):
         object.__setattr__(self, "embed_dim", self.widths[2])
         object.__setattr__(self, "depth", self.depths[2])
         super().__post_init__()
-        if self.image_size % self.size_multiple:
-            raise SettingError(f"image_size {self.image_size} is not a multiple of {self.size_multiple}.")
+        least, multiple = _STRIDES[3], self.size_multiple
+        if self.image_size < least or self.image_size % multiple:
+            raise SettingError(
+                f"image_size must be a multiple of {multiple} and at least {least}; got {self.image_size}."
+            )
 
     def dense(self) -> Self:
         """Return the same model without pruning stages, and so without fast paths."""
@@ -252,11 +255,6 @@ class HierarchicalConfig(ModelConfig):
     def schedule(self) -> Schedule:
         """How a base keep ratio becomes that of each stage: r, r - 0.2, r - 0.4."""
         return Schedule(self.num_stages, step=0.2)
-
-    @property
-    def size_multiple(self) -> int:
-        """Twice a position of the third stage: one of the fourth."""
-        return 32
 
 
 @dataclass(frozen=True)
@@ -308,7 +306,7 @@ class SwinConfig(HierarchicalConfig):
     @property
     def size_multiple(self) -> int:
         """What divides the maps of all stages into whole windows."""
-        return math.lcm(32, *(stride * window for stride, window in zip(_STRIDES, self.windows, strict=True)))
+        return math.lcm(*(stride * window for stride, window in zip(_STRIDES, self.windows, strict=True)))
 
 
 _STRIDES = (4, 8, 16, 32)

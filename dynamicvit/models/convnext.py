@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from dynamicvit.errors import ImageError
 from dynamicvit.models.config import ConvNeXtConfig
 from dynamicvit.models.hierarchical import Grid, HierarchicalModel, PathBlock, drop_path_rates, has_fast_path
 from dynamicvit.models.vit import TokenPredictor
@@ -103,6 +104,8 @@ class ConvNeXt(HierarchicalModel):
     def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """Return (B, 3, H, W) images as the (B, N, C) positions of the third stage, and the map's rows and columns."""
         self.check_images(images)
+        if min(images.shape[2:]) < 2 * self.config.patch_size:
+            raise ImageError(f"Images must have at least 32 x 32 pixels; got {images.shape[2]} x {images.shape[3]}.")
         # In this layout rows of positions are contiguous, and depthwise convolutions fast on a CPU.
         feature_map = images.contiguous(memory_format=torch.channels_last)
         for stage in (0, 1):
@@ -111,7 +114,10 @@ class ConvNeXt(HierarchicalModel):
         return to_positions(feature_map), (feature_map.shape[2], feature_map.shape[3])
 
     def classify(self, positions: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Return (B, classes) logits, of the mean position, and the (B, N / 4, C) final-norm map."""
+        """Return (B, classes) logits, of the mean position, and the (B, N / 4, C) final-norm map.
+
+        The fourth stage leaves out the last row, or column, of an odd number.
+        """
         last = to_positions(self._run_stage(3, self.downsample_layers[3](to_map(positions, grid))))
         return self.head(self.norm(last.mean(dim=1))), self.norm(last)
 

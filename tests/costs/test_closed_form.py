@@ -50,9 +50,9 @@ def test_every_method_costs_what_is_counted(name, model, keep_ratio, rows, colum
 @pytest.mark.parametrize("name", ["predictor", "random", "grid"])
 @pytest.mark.parametrize("model", HIERARCHICAL.values(), ids=HIERARCHICAL)
 @settings(max_examples=5, deadline=None)
-@given(keep_ratio=st.floats(0.02, 1.0), sides=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+@given(keep_ratio=st.floats(0.02, 1.0), sides=st.tuples(st.integers(2, 5), st.integers(2, 5)))
 def test_the_slow_path_costs_what_is_counted(name, model, keep_ratio, sides):
-    rows, columns = (4 * side for side in sides)
+    rows, columns = (model.config.size_multiple // 16 * side for side in sides)
     counts = as_budget(keep_ratio).counts(model.config.schedule, rows * columns)
     counted = count(model, torch.zeros(1, 3, rows * 16, columns * 16), keep_ratio, create_selector(name))
     assert pruned_macs(model.config, (rows, columns), counts, name) == counted

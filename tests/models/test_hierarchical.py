@@ -146,8 +146,9 @@ def test_selectors_work_or_are_refused_in_a_sentence(family, name):
 
 def test_convnext_takes_any_size_of_whole_positions():
     with torch.no_grad():
-        output = small_model("convnext").forward_stages(images(1, 96, 160), 0.5)
-    assert output.grid == (6, 10)
+        output = small_model("convnext").forward_stages(images(1, 112, 160), 0.5)
+    assert output.grid == (7, 10)
+    assert output.final_tokens.shape == (1, 3 * 5, 32)
 
 
 def test_a_swin_with_larger_images_masks_what_wraps_around_there():
@@ -164,7 +165,8 @@ def test_a_swin_with_larger_images_masks_what_wraps_around_there():
 
 
 @pytest.mark.parametrize(
-    ("family", "shape"), [("convnext", (1, 3, 48, 64)), ("swin", (1, 3, 128, 160)), ("swin", (3, 128, 128))]
+    ("family", "shape"),
+    [("convnext", (1, 3, 40, 64)), ("convnext", (1, 3, 16, 64)), ("swin", (1, 3, 128, 160)), ("swin", (3, 128, 128))],
 )
 def test_images_that_do_not_fit_are_refused_with_their_shape(family, shape):
     with pytest.raises(ImageError, match=r"\d"):
