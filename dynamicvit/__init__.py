@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynamicvit.checkpoints.loading import load_checkpoint, load_model
+    from dynamicvit.checkpoints.loading import load_checkpoint, load_model, save_model
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.config import ModelConfig, Preprocessing
     from dynamicvit.models.registry import create_model, list_models
@@ -41,6 +41,7 @@ _HOME = {
     "profile": "costs.profiling",
     "read_report": "studies.report",
     "reproduce": "studies.report",
+    "save_model": "checkpoints.loading",
 }
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "profile",
     "read_report",
     "reproduce",
+    "save_model",
 ]
 
 

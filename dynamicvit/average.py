@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynamicvit.checkpoints.averaging import average_checkpoints, joint_metadata
-from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.errors import DynamicViTError
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         model = average_checkpoints(options.weights)
-        save_checkpoint(model, options.output, joint_metadata(options.weights))
+        save_model(model, options.output, metadata=joint_metadata(options.weights))
     except DynamicViTError as error:
         sys.exit(str(error))
 

@@ -7,13 +7,12 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.errors import DynamicViTError, TrainingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.pictures.photos import read_labels
@@ -134,14 +133,10 @@ def log(run: Run, numbers: Numbers) -> None:
 def save(run: Run) -> None:
     """Write the averaged weights as a checkpoint, and the state to go on from."""
     ratios = ":".join(f"{ratio:g}" for ratio in sorted(set(run.options.keep_ratio or ())))
-    metadata = {
-        "model": run.options.model,
-        "keep_ratios": ratios,
-        "images": str(run.step * run.plan.batch),
-        "config": json.dumps(asdict(run.config)),
-        "class_names": json.dumps(run.photos.class_names),
-    }
-    save_checkpoint(run.averaged.module, run.output.weights, metadata)
+    metadata = {"model": run.options.model, "keep_ratios": ratios, "images": str(run.step * run.plan.batch)}
+    names = run.photos.class_names
+    own = names if len(names) == run.config.num_classes else None
+    save_model(run.averaged.module, run.output.weights, class_names=own, metadata=metadata)
     run.output.write_state(run.state())
 
 

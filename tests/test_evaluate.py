@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.errors import SettingError
 from dynamicvit.evaluate import main
 from dynamicvit.evaluation.processes import join_processes
@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     model = create_model(replace(model_config("dynamicvit_deit_256_patch16_224"), image_size=64, num_classes=10))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_checkpoint(model, path, {})
+    save_model(model, path)
     return path
 
 
@@ -110,7 +110,7 @@ def test_several_sources_are_one_set(checkpoint, photos, capsys):
 
 def test_a_dense_checkpoint_has_a_dense_row(photos, tmp_path, capsys):
     model = create_model(replace(model_config("deit_256_patch16_224"), image_size=32, num_classes=10))
-    save_checkpoint(model, tmp_path / "dense.safetensors", {})
+    save_model(model, tmp_path / "dense.safetensors")
     main(arguments(tmp_path / "dense.safetensors", photos))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(rows) == 3

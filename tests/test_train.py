@@ -14,12 +14,12 @@ from training.gradients import write_gradients
 from training.teachers import write_lite0_weights
 
 from dynamicvit import train as program
-from dynamicvit.checkpoints.loading import load_checkpoint
+from dynamicvit.checkpoints.loading import load_checkpoint, load_model
 from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import ImageError, SettingError, TrainingError
 from dynamicvit.models.registry import create_model
 from dynamicvit.train import main
-from dynamicvit.training.options import parse_arguments
+from dynamicvit.training.options import parse_arguments, student_config
 from dynamicvit.training.preparation import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,9 @@ def test_the_saved_weights_are_a_checkpoint_with_its_history(tmp_path, command):
     metadata = read_metadata(weights)
     assert metadata["keep_ratios"] == "0.3:0.9"
     assert metadata["images"] == "48"
-    assert json.loads(metadata["class_names"]) == ["blue", "red"]
+    model = load_model(weights)
+    assert model.config == student_config(parse_arguments(command))
+    assert model.class_names == ("blue", "red")
 
 
 def test_another_length_or_another_model_is_refused_in_the_same_folder(command):

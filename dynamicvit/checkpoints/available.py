@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from dynamicvit.checkpoints.catalogue import PUBLISHED, PublishedCheckpoint
 from dynamicvit.checkpoints.files import cache_dir
 from dynamicvit.checkpoints.identification import IdentifiedModel, identify_config
+from dynamicvit.checkpoints.loading import described_config, different_fields
 from dynamicvit.checkpoints.reading import WEIGHT_SUFFIXES, read_metadata, read_shapes
 from dynamicvit.errors import CheckpointError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import list_models, model_config
 
 CHECKPOINT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
 SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
@@ -32,7 +35,7 @@ class AvailableModel:
         title: what to show.
         path: the weight file; None while it is only published.
         published: where it came or would come from; None for a file of one's own.
-        model: name in the registry.
+        model: name in the registry, or for a model of one's own that of the file without its suffix.
         keep_ratios: base keep ratios that it was trained for, a range of them as (lowest, highest); empty when nobody
             says, or for a dense model.
     """
@@ -102,17 +105,28 @@ def _weight_files(folder: Path) -> list[Path]:
 def _inspect(path: Path, mtime_ns: int, size_bytes: int) -> _Inspection:
     """Find out what a file is; its time and size are there so that a changed file is looked at again."""
     try:
-        return _Inspection(model=_describe(path, identify_config(read_shapes(path), path.name)))
+        shapes, metadata = read_shapes(path), read_metadata(path)
+        described = described_config(metadata, path.name)
+        identified = IdentifiedModel(_name_of(described, path), described) if described else None
+        return _Inspection(model=_describe(path, identified or identify_config(shapes, path.name), metadata))
     except CheckpointError as error:
         return _Inspection(problem=str(error))
 
 
-def _describe(path: Path, identified: IdentifiedModel) -> AvailableModel:
+def _name_of(config: ModelConfig, path: Path) -> str:
+    for name in list_models():
+        sized = replace(model_config(name), image_size=config.image_size, num_classes=config.num_classes)
+        if not different_fields(sized, config):
+            return name
+    return path.stem
+
+
+def _describe(path: Path, identified: IdentifiedModel, metadata: dict[str, str]) -> AvailableModel:
     published = next((known for known in PUBLISHED if known.file_name == path.name), None)
     if published is not None and published.model == identified.name:
         return AvailableModel(path.name, published.title, path, published, published.model, (published.keep_ratio,))
     title = SHIPPED_TITLE if path.name == SHIPPED_FILE else path.stem
-    ratios = _keep_ratios(read_metadata(path)) or identified.config.trained_keep_ratios
+    ratios = _keep_ratios(metadata) or identified.config.trained_keep_ratios
     return AvailableModel(path.name, title, path, None, identified.name, ratios)
 
 

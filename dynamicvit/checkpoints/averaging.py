@@ -10,6 +10,7 @@ import torch
 from dynamicvit.checkpoints.loading import load_checkpoint, load_model
 from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import CheckpointError
+from dynamicvit.labels import default_class_names
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
 
@@ -34,7 +35,10 @@ def average_checkpoints(paths: Sequence[Path]) -> DynamicVisionTransformer:
     sums = {name: tensor.double() for name, tensor in model.state_dict().items()}
     other = create_model(model.config)
     for path in paths[1:]:
+        other.class_names = default_class_names(model.config.num_classes)
         load_checkpoint(other, path)
+        if other.class_names != model.class_names:
+            raise CheckpointError(f"{path.name} has other class names than {paths[0].name}; they cannot be averaged.")
         for name, tensor in other.state_dict().items():
             sums[name] += tensor
     mean = {name: (total / len(paths)).to(model.state_dict()[name].dtype) for name, total in sums.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -80,11 +81,14 @@ def model_config(name: str) -> ModelConfig:
     return _REGISTRY[name]
 
 
-def create_model(model: str | ModelConfig, **changes: Any) -> DynamicVisionTransformer:
+def create_model(
+    model: str | ModelConfig, *, class_names: Sequence[str] | None = None, **changes: Any
+) -> DynamicVisionTransformer:
     """Build a model with fresh weights, in evaluation mode.
 
     Args:
         model: a name from :func:`list_models`, or a description of one's own.
+        class_names: one for each class; ImageNet's for 1000 classes or else "class 0" and so on when not given.
         changes: fields of :class:`ModelConfig` to replace, for example ``num_classes=10``.
 
     Raises:
@@ -94,4 +98,4 @@ def create_model(model: str | ModelConfig, **changes: Any) -> DynamicVisionTrans
     unknown = set(changes) - {field.name for field in fields(ModelConfig)}
     if unknown:
         raise SettingError(f"A model description has no field {', '.join(sorted(unknown))}.")
-    return DynamicVisionTransformer(replace(config, **changes)).eval()
+    return DynamicVisionTransformer(replace(config, **changes), class_names).eval()

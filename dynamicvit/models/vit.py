@@ -13,6 +13,7 @@ from timm.layers import resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
 from dynamicvit.errors import ImageError
+from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.embeddings import create_embedding, undilated_places
 from dynamicvit.models.layers import AttentionRecord, Block
@@ -88,12 +89,17 @@ class DynamicVisionTransformer(nn.Module):
     The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
     State-dict keys are those of the authors' checkpoints.
 
+    Args:
+        config: its description.
+        class_names: one for each class; ImageNet's for 1000 classes or else "class 0" and so on when not given.
+
     Source: Rao et al. 2021 (arXiv 2106.02034); the arithmetic follows the released implementation.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.config = config
+        self.class_names = checked_class_names(class_names, config.num_classes)
         dim = config.embed_dim
         self.patch_embed = create_embedding(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynamicvit.labels import class_names
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.studies.analysis import AnalysisSettings, Prediction
 from dynamicvit.tokens.selectors import create_selector
@@ -72,5 +71,5 @@ def look_at_frame(model: DynamicVisionTransformer, images: Tensor, settings: Ana
     output = model.forward_stages(images.to(model.cls_token.device), settings.keep_ratio, selector)
     probabilities = output.logits[0].softmax(dim=0)
     best = int(probabilities.argmax())
-    prediction = Prediction(best, class_names(len(probabilities))[best], float(probabilities[best]))
+    prediction = Prediction(best, model.class_names[best], float(probabilities[best]))
     return FrameAnswer(tuple(tuple(stage.kept_patches[0].tolist()) for stage in output.stages), prediction)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.models import registry
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
@@ -27,5 +27,5 @@ def tiny_model(monkeypatch: pytest.MonkeyPatch) -> DynamicVisionTransformer:
 def tiny_file(tiny_model: DynamicVisionTransformer, tmp_path: Path) -> Path:
     """A ``.safetensors`` file of the tiny model."""
     path = tmp_path / "source" / "tiny.safetensors"
-    save_checkpoint(tiny_model, path, {"keep_ratios": "0.5, 0.7"})
+    save_model(tiny_model, path, metadata={"keep_ratios": "0.5, 0.7"})
     return path

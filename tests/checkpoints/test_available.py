@@ -11,7 +11,7 @@ import torch
 from dynamicvit.checkpoints import available
 from dynamicvit.checkpoints.available import SHIPPED_FILE, SHIPPED_TITLE, AvailableModel, list_available, list_problems
 from dynamicvit.checkpoints.catalogue import PUBLISHED, PublishedCheckpoint
-from dynamicvit.checkpoints.loading import save_checkpoint
+from dynamicvit.checkpoints.loading import save_model
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_an_own_file_is_described_by_its_name_its_shapes_and_its_header(folder, 
     ],
 )
 def test_keep_ratios_are_read_from_the_header_in_any_notation(folder, cache, tiny_model, text, ratios):
-    save_checkpoint(tiny_model, folder / "own.safetensors", {"keep_ratios": text})
+    save_model(tiny_model, folder / "own.safetensors", metadata={"keep_ratios": text})
     assert list_available(folder, cache)[0].keep_ratios == ratios
 
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from dynamicvit.average import main
 from dynamicvit.checkpoints.averaging import average_checkpoints
-from dynamicvit.checkpoints.loading import load_model, save_checkpoint
+from dynamicvit.checkpoints.loading import load_model, save_model
 from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import CheckpointError
 from dynamicvit.models.registry import create_model
@@ -20,7 +20,7 @@ def runs(tiny_model, tmp_path):
         torch.manual_seed(seed)
         for tensor in tiny_model.state_dict().values():
             tensor.copy_(torch.randn_like(tensor))
-        save_checkpoint(tiny_model, path, {"keep_ratios": "0.2:1", "images": str(seed)})
+        save_model(tiny_model, path, metadata={"keep_ratios": "0.2:1", "images": str(seed)})
     return paths
 
 
@@ -39,19 +39,31 @@ def test_the_average_of_a_file_with_itself_is_the_file(runs):
 def test_the_program_writes_what_the_headers_agree_on(runs, tmp_path):
     output = tmp_path / "soup" / "mean.safetensors"
     main([*map(str, runs), "--output", str(output)])
-    assert read_metadata(output) == {"keep_ratios": "0.2:1"}
+    metadata = read_metadata(output)
+    assert (metadata["keep_ratios"], "images" in metadata) == ("0.2:1", False)
     torch.testing.assert_close(load_model(output).state_dict(), average_checkpoints(runs).state_dict())
 
 
 def test_runs_over_other_keep_ratios_give_a_model_for_all_of_them(runs, tiny_model, tmp_path):
-    save_checkpoint(tiny_model, runs[1], {"keep_ratios": "0.2:0.8"})
+    save_model(tiny_model, runs[1], metadata={"keep_ratios": "0.2:0.8"})
     main([*map(str, runs), "--output", str(tmp_path / "mean.safetensors")])
-    assert read_metadata(tmp_path / "mean.safetensors") == {"keep_ratios": "0.2:1, 0.2:0.8"}
+    assert read_metadata(tmp_path / "mean.safetensors")["keep_ratios"] == "0.2:1, 0.2:0.8"
 
 
-@pytest.mark.parametrize("change", [{"num_classes": 7}, {"image_size": 64}])
+def test_the_average_knows_the_classes_by_their_names(runs, tiny_model, tmp_path):
+    for path in runs:
+        save_model(load_model(path), path, class_names=list("abcde"))
+    main([*map(str, runs), "--output", str(tmp_path / "mean.safetensors")])
+    assert load_model(tmp_path / "mean.safetensors").class_names == ("a", "b", "c", "d", "e")
+    for names in (list("abced"), None):
+        save_model(tiny_model, runs[1], class_names=names)
+        with pytest.raises(CheckpointError, match=r"b\.safetensors has other class names than a\.safetensors"):
+            average_checkpoints(runs)
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 7}, {"image_size": 64}, {"num_heads": 4}])
 def test_files_of_different_models_are_refused_and_nothing_is_written(runs, tmp_path, change):
-    save_checkpoint(create_model("tiny", **change), tmp_path / "other.safetensors", {})
+    save_model(create_model("tiny", **change), tmp_path / "other.safetensors")
     with pytest.raises(SystemExit, match=r"other.safetensors does not fit the model"):
         main([str(runs[0]), str(tmp_path / "other.safetensors"), "--output", str(tmp_path / "mean.safetensors")])
     assert not (tmp_path / "mean.safetensors").exists()

@@ -11,6 +11,7 @@ from shutil import copy
 import pytest
 from PIL import Image
 
+from dynamicvit import create_model, save_model
 from dynamicvit.errors import DownloadError, SettingError
 from dynamicvit.interface import handlers
 from dynamicvit.interface.handlers import Workbench
@@ -119,6 +120,15 @@ def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_
     assert late.first_model() is None
     copy(bench.checkpoints / model, tmp_path / "mine.safetensors")
     assert late.first_model() == "mine.safetensors"
+
+
+def test_model_of_ones_own_answers_with_the_names_of_its_classes(photo: Upload, tmp_path: Path) -> None:
+    own = create_model("dynamicvit_deit_256_patch16_224", num_heads=8, depth=3, prune_locations=(1,), num_classes=2)
+    save_model(own, tmp_path / "colours.safetensors", class_names=["blue", "red"])
+    bench = Workbench(tmp_path)
+    answer = bench.analyze_file(photo, 0.5, "colours.safetensors")
+    assert {best["label"] for best in answer["pruned"]["top"]} == {"blue", "red"}
+    assert bench.load("colours.safetensors").model.config == own.config
 
 
 def test_overwritten_weights_are_loaded_anew(bench: Workbench, model: str, tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ class TestPredictions:
                     assert prediction.probability == pytest.approx(probabilities[prediction.index].item())
                     assert prediction.label == f"class {prediction.index}"
 
+    def test_are_called_what_the_model_calls_them(self, model, images):
+        named = create_model(TINY, class_names=list("abcdefghij"))
+        named.load_state_dict(model.state_dict())
+        for result in (classify_dense(named, images), analyze(named, images, AnalysisSettings(0.7)).pruned):
+            assert [prediction.label for prediction in result.top] == [
+                "abcdefghij"[prediction.index] for prediction in result.top
+            ]
+
     def test_no_more_classes_are_reported_than_there_are(self, model, images):
         result = analyze(model, images, AnalysisSettings(0.7), top=50)
         assert len(result.dense.top) == len(result.pruned.top) == 10

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import load_model, save_checkpoint
+from dynamicvit.checkpoints.loading import load_model, save_model
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import ReportError
 from dynamicvit.models.registry import create_model
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors"
-    save_checkpoint(create_model(MODEL), path, {})
+    save_model(create_model(MODEL), path)
     return path
 
 
@@ -167,7 +167,7 @@ def test_another_picture_is_refused(report, checkpoint):
 
 def test_other_weights_are_refused(report, picture, tmp_path):
     path = tmp_path / f"{MODEL}.safetensors"
-    save_checkpoint(create_model(MODEL), path, {})
+    save_model(create_model(MODEL), path)
     with pytest.raises(ReportError, match="other weights"):
         reproduce(report, picture, path)
 
