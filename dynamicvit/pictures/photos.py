@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import csv
+import os
 import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 
-from timm.data import ImageNetInfo
+from PIL import Image
 
 from dynamicvit.errors import ImageError
+from dynamicvit.labels import find_class
+from dynamicvit.pictures.images import FORMATS
+from dynamicvit.pictures.picture_files import is_hidden
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: its name, its file's bytes or where they are, and its class index if it has one."""
+    """One photo.
+
+    Attributes:
+        name: of its file; below a folder the path relative to it.
+        source: its file's bytes, or where they are.
+        label: its class index; None where it has none.
+        class_folder: name of the sub-folder that it lies in; None elsewhere.
+    """
 
     name: str
     source: bytes | Path
     label: int | None
+    class_folder: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -39,54 +51,109 @@ class Photo:
             raise ImageError(f"The picture {self.source} cannot be opened: {error.strerror or error}.") from None
 
 
-def read_photos(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]:
-    """Give the photos of a folder, a CSV table or a tar file; ``labels`` (photo name -> class index) come first.
+@dataclass(frozen=True)
+class PhotoListing:
+    """What was found in a folder, a table or a tar file.
+
+    Attributes:
+        photos: in order.
+        left_out: names of the files that are hidden, or no images by their names.
+        empty_folders: sub-folders beside those of the photos that hold no photo.
+    """
+
+    photos: list[Photo]
+    left_out: list[str] = field(default_factory=list)
+    empty_folders: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that count and name what is not among the photos."""
+        notes = []
+        if self.left_out:
+            count = "1 file is" if len(self.left_out) == 1 else f"{len(self.left_out)} files are"
+            notes.append(f"{count} left out, hidden or no image that can be read: {listed(self.left_out)}.")
+        if self.empty_folders:
+            notes.append(f"No photos are in {listed(self.empty_folders)}.")
+        return notes
+
+
+def join(listings: Sequence[PhotoListing]) -> PhotoListing:
+    """Return one listing of several sources."""
+    return PhotoListing(
+        [photo for listing in listings for photo in listing.photos],
+        [name for listing in listings for name in listing.left_out],
+        [name for listing in listings for name in listing.empty_folders],
+    )
+
+
+def read_photos(path: Path, class_names: Sequence[str], labels: Mapping[str, int] | None = None) -> PhotoListing:
+    """Return the photos of a folder, a CSV table or a tar file.
+
+    Args:
+        class_names: of the model, for the classes that sub-folders and tables name.
+        labels: photo name -> class index; before what the source itself says.
 
     Raises:
         ImageError: as in :func:`read_folder`, :func:`read_table` and :func:`read_tar`.
     """
     if path.is_dir():
-        return read_folder(path, labels)
+        listing = read_folder(path, labels)
+        return replace(listing, photos=label_by_folder(listing.photos, class_names))
     if path.suffix.lower() == ".csv":
-        return read_table(path, labels)
+        return read_table(path, class_names, labels)
     return read_tar(path, labels)
 
 
-def read_folder(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]:
-    """Give the photos below a folder in the order of their names, which are paths relative to it; none is opened yet.
+def read_folder(path: Path, labels: Mapping[str, int] | None = None) -> PhotoListing:
+    """Return the photos below a folder in the order of their names; none is opened yet.
 
-    Labels come from ``labels``, else from sub-folders named by class index (``7``) or WordNet id (``n01440764``).
+    Labels are those of ``labels`` (photo name -> class index); :func:`label_by_folder` gives others.
 
     Raises:
-        ImageError: the folder holds no pictures.
+        ImageError: the folder holds no images.
     """
     known = labels or {}
-    photos = []
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file():
-            name = file.relative_to(path)
-            folder_class = _class_index(name.parts[0]) if len(name.parts) > 1 else None
-            photos.append(Photo(name.as_posix(), file, known.get(name.as_posix(), folder_class)))
+    photos, left_out = [], []
+    for name in sorted(_files_below(path), key=lambda name: name.split("/")):
+        if is_image(name):
+            photos.append(Photo(name, path / name, known.get(name), name.split("/")[0] if "/" in name else None))
+        else:
+            left_out.append(name)
     if not photos:
         raise ImageError(f"{path} holds no pictures; expected .jpg, .png or .webp files.")
-    return photos
+    used = {photo.class_folder for photo in photos}
+    others = [place.name for place in sorted(path.iterdir()) if place.is_dir() and not is_hidden(place.name)]
+    return PhotoListing(photos, left_out, [] if used == {None} else [name for name in others if name not in used])
 
 
-def read_table(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]:
-    """Give the photos that a CSV file lists (see :func:`read_labels`); files are relative to it, none is opened yet.
+def label_by_folder(photos: Iterable[Photo], class_names: Sequence[str]) -> list[Photo]:
+    """Label photos that have no label by the sub-folder that they lie in, if that names one of the classes."""
+    label_of = cache(lambda folder: find_class(folder, class_names))
+
+    def labelled(photo: Photo) -> Photo:
+        if photo.label is not None or photo.class_folder is None:
+            return photo
+        return replace(photo, label=label_of(photo.class_folder))
+
+    return [labelled(photo) for photo in photos]
+
+
+def read_table(path: Path, class_names: Sequence[str], labels: Mapping[str, int] | None = None) -> PhotoListing:
+    """Return the photos that a CSV file lists (see :func:`read_labels`); files are relative to it, none is opened yet.
 
     Raises:
         ImageError: the table cannot be read or is empty.
     """
     known = labels or {}
-    photos = [Photo(file, path.parent / file, known.get(file, label)) for file, label in _read_rows(path)]
+    rows = _read_rows(path, class_names)
+    photos = [Photo(file, path.parent / file, known.get(file, label)) for file, label in rows]
     if not photos:
         raise ImageError(f"{path} lists no pictures; give it a row with file and label for each.")
-    return photos
+    return PhotoListing(photos)
 
 
-def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]:
-    """Give the photos of a tar file in its order; their bytes are held in memory.
+def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> PhotoListing:
+    """Return the photos of a tar file in its order; their bytes are held in memory.
 
     Labels come from ``labels`` (file name -> class index), else from ``KEY.cls`` beside ``KEY.jpg`` in the tar.
 
@@ -95,6 +162,7 @@ def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]
     """
     pictures: dict[str, bytes] = {}
     classes: dict[str, int] = {}
+    left_out = []
     try:
         with tarfile.open(path) as tar:
             for member in tar:
@@ -102,56 +170,75 @@ def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> list[Photo]
                 if stream is None:
                     continue
                 name = PurePosixPath(member.name)
-                if name.suffix.lower() in PICTURE_SUFFIXES:
+                if is_image(member.name):
                     pictures[member.name] = stream.read()
-                elif name.suffix == ".cls":
+                elif name.suffix == ".cls" and not is_hidden(member.name):
                     classes[str(name.with_suffix(""))] = int(stream.read())
+                else:
+                    left_out.append(member.name)
     except (OSError, ValueError, tarfile.TarError) as error:
         raise ImageError(f"Cannot read photos from {path}: {error}. Give a tar file of pictures.") from error
     if not pictures:
         raise ImageError(f"{path} holds no pictures; expected .jpg, .png or .webp files.")
     known = labels or {}
-    return [
+    photos = [
         Photo(name, data, known.get(name, classes.get(str(PurePosixPath(name).with_suffix("")))))
         for name, data in pictures.items()
     ]
+    return PhotoListing(photos, left_out)
 
 
-def read_labels(path: Path) -> dict[str, int]:
-    """Give file name -> class index from a CSV file with the columns ``file`` and ``label``.
+def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
+    """Return file name -> class index from a CSV file with the columns ``file`` and ``label``.
 
-    A label is a class index or an ImageNet-1k WordNet id; files whose label is empty are left out.
+    A label is a class index, the name of a class or an ImageNet-1k WordNet id; files whose label is empty are left out.
 
     Raises:
-        ImageError: the file is missing, has no such columns, or a label is neither.
+        ImageError: the file is missing, has no such columns, or a label is none of the classes.
     """
-    return {file: label for file, label in _read_rows(path) if label is not None}
+    return {file: label for file, label in _read_rows(path, class_names) if label is not None}
 
 
-def _read_rows(path: Path) -> list[tuple[str, int | None]]:
+def is_image(name: str) -> bool:
+    """Return whether a file is an image by its name: not hidden, and of a format that can be decoded."""
+    return PurePosixPath(name).suffix.lower() in _image_suffixes() and not is_hidden(name)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, with dots where there are more."""
+    return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+
+
+@lru_cache(maxsize=1)
+def _image_suffixes() -> frozenset[str]:
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def _files_below(folder: Path) -> Iterable[str]:
+    """Give the files below a folder, also behind links, as paths relative to it; a folder that contains itself once."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        below = Path(place).relative_to(folder)
+        yield from ((below / file).as_posix() for file in files)
+
+
+def _read_rows(path: Path, class_names: Sequence[str]) -> list[tuple[str, int | None]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            return [(row["file"] or "", _label(row["label"])) for row in csv.DictReader(stream)]
+            rows = [(row["file"] or "", row["label"] or "") for row in csv.DictReader(stream)]
     except OSError as error:
         raise ImageError(f"Cannot read labels from {path}: {error.strerror or error}.") from error
     except (KeyError, ValueError, csv.Error) as error:
         raise ImageError(f"Cannot read labels from {path}: it needs the columns file and label ({error}).") from error
-
-
-def _label(text: str | None) -> int | None:
-    if not text:
-        return None
-    index = _class_index(text)
-    if index is None:
-        raise ValueError(f"{text!r} is neither a class index nor an ImageNet-1k WordNet id")
-    return index
-
-
-def _class_index(text: str) -> int | None:
-    """Give the class that a class index or a WordNet id names; None when the text is neither."""
-    return int(text) if text.isdecimal() else _wordnet_classes().get(text)
-
-
-@lru_cache(maxsize=1)
-def _wordnet_classes() -> dict[str, int]:
-    return {name: index for index, name in enumerate(ImageNetInfo("imagenet-1k").label_names())}
+    indices = {text: find_class(text, class_names) for _, text in rows if text}
+    for file, text in rows:
+        if text and indices[text] is None:
+            raise ImageError(
+                f"{path} gives {file} the label {text!r:.80}, which is none of the model's {len(class_names)} classes; "
+                "a label is a class index, the name of a class or an ImageNet WordNet id."
+            )
+    return [(file, indices.get(text)) for file, text in rows]

@@ -49,7 +49,7 @@ def list_pictures(name: str, path: Path, files: ExitStack) -> list[PictureSource
     if not zipfile.is_zipfile(path):
         return [PictureSource(name, partial(read, path))]
     archive = _open_archive(name, path, files)
-    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
+    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_hidden(entry.filename)]
     _check_size(name, entries)
     return [PictureSource(entry.filename, partial(_read_entry, archive, entry)) for entry in entries]
 
@@ -82,7 +82,7 @@ def _check_size(name: str, entries: list[zipfile.ZipInfo]) -> None:
         raise ImageError(f"The archive {name} unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MB; make a smaller one.")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Say whether a file or one of its folders is a dotfile or one of the twins that macOS packs along."""
     parts = PurePosixPath(name).parts
     return any(part.startswith(".") and part not in (".", "..") for part in parts) or "__MACOSX" in parts

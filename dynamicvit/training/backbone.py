@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from dynamicvit.checkpoints.reading import read_state_dict
+from dynamicvit.checkpoints.loading import described_class_names, described_config
+from dynamicvit.checkpoints.reading import read_metadata, read_state_dict
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.training.timm_teacher import create_timm_network
@@ -32,6 +34,19 @@ def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor
     if (tuple(own["mean"]), tuple(own["std"])) != (wanted.mean, wanted.std):
         raise SettingError(f"{source} was trained with another mean and standard deviation than the model's pictures.")
     return network.state_dict()
+
+
+def start_class_names(source: str | None, num_classes: int) -> tuple[str, ...] | None:
+    """Return what a start file calls the classes; None where it names none, or is of another number of classes."""
+    if source is None or source.startswith(TIMM):
+        return None
+    # A file that cannot be read is refused when its weights are wanted.
+    with suppress(CheckpointError):
+        metadata = read_metadata(Path(source))
+        config = described_config(metadata, source)
+        if config is not None and config.num_classes == num_classes:
+            return described_class_names(metadata, num_classes, source)
+    return None
 
 
 def load_backbone(model: DynamicVisionTransformer, weights: dict[str, Tensor], source: str) -> bool:
