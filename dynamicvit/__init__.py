@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynamicvit.checkpoints.loading import load_checkpoint, load_model, save_model
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.config import ModelConfig, Preprocessing
     from dynamicvit.models.registry import create_model, list_models
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from dynamicvit.studies.report import Report, read_report, reproduce
     from dynamicvit.tokens.schedule import KeepMass
     from dynamicvit.tokens.selectors import create_selector
+    from dynamicvit.weights.io import load_checkpoint, load_model, save_model
 
 _HOME = {
     "Analysis": "studies.analysis",
@@ -36,12 +36,12 @@ _HOME = {
     "create_model": "models.registry",
     "create_selector": "tokens.selectors",
     "list_models": "models.registry",
-    "load_checkpoint": "checkpoints.loading",
-    "load_model": "checkpoints.loading",
+    "load_checkpoint": "weights.io",
+    "load_model": "weights.io",
     "profile": "costs.profiling",
     "read_report": "studies.report",
     "reproduce": "studies.report",
-    "save_model": "checkpoints.loading",
+    "save_model": "weights.io",
 }
 
 __version__ = "0.1.0"

@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from dynamicvit import __version__
-from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.benchmark import device_name
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
@@ -29,6 +28,7 @@ from dynamicvit.pictures.batches import Share, UnreadablePhoto
 from dynamicvit.pictures.class_folders import where_classes_lie
 from dynamicvit.pictures.photos import PhotoListing, join, listed, read_labels, read_photos
 from dynamicvit.tokens.selectors import SELECTORS
+from dynamicvit.weights.io import load_model
 
 Result = TypeVar("Result", Evaluation, Coverage)
 SEEDED = "random"

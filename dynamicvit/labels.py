@@ -46,9 +46,10 @@ def checked_class_names(names: Sequence[str] | None, num_classes: int) -> tuple[
     """
     if names is None:
         return default_class_names(num_classes)
-    if isinstance(names, str) or len(names) != num_classes:
-        count = "one text" if isinstance(names, str) else f"{len(names)} names"
-        raise SettingError(f"Give one name for each of the {num_classes} classes; got {count}.")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise SettingError(f"Class names are a list of texts; got {names!r:.80}.")
+    if len(names) != num_classes:
+        raise SettingError(f"Give one name for each of the {num_classes} classes; got {len(names)} names.")
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME or any(map(_is_control, name)):
             raise SettingError(f"A class name is a line of 1 to {_LONGEST_NAME} characters; got {name!r:.80}.")

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.errors import DynamicViTError, TrainingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.training.objective import Loss
@@ -20,6 +19,7 @@ from dynamicvit.training.options import parse_arguments
 from dynamicvit.training.preparation import Run, Sample, prepare
 from dynamicvit.training.randomness import derive_seed
 from dynamicvit.training.sources import open_validation
+from dynamicvit.weights.io import save_model
 
 Numbers = dict[str, float | list[float]]
 

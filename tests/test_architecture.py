@@ -14,16 +14,16 @@ ALLOWED = {
     "labels": {"errors"},
     "tokens": {"errors"},
     "models": {"errors", "labels", "tokens"},
-    "checkpoints": {"errors", "labels", "models"},
+    "weights": {"errors", "labels", "models"},
     "pictures": {"errors", "labels", "models"},
     "costs": {"models", "tokens"},
-    "studies": {"checkpoints", "costs", "errors", "models", "pictures", "tokens"},
+    "studies": {"costs", "errors", "models", "pictures", "tokens", "weights"},
     "evaluation": {"costs", "errors", "models", "pictures", "tokens"},
-    "training": {"checkpoints", "errors", "labels", "models", "pictures", "tokens"},
+    "training": {"errors", "labels", "models", "pictures", "tokens", "weights"},
     "figures": {"costs", "errors", "pictures", "studies", "tokens"},
-    "average": {"checkpoints", "errors"},
-    "evaluate": {"checkpoints", "costs", "errors", "evaluation", "models", "pictures", "tokens"},
-    "train": {"checkpoints", "errors", "evaluation", "pictures", "training"},
+    "average": {"errors", "models", "weights"},
+    "evaluate": {"costs", "errors", "evaluation", "models", "pictures", "tokens", "weights"},
+    "train": {"errors", "evaluation", "pictures", "training", "weights"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.errors import SettingError
 from dynamicvit.evaluate import main
 from dynamicvit.evaluation.processes import join_processes
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model, model_config
+from dynamicvit.weights.io import save_model
 
 ROOT = Path(__file__).parents[1]
 

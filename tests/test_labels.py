@@ -38,8 +38,11 @@ def test_names_are_computed_once():
 def test_names_of_ones_own_are_kept_and_counted():
     assert checked_class_names(["blue", "深红\u3000"], 2) == ("blue", "深红\u3000")
     assert checked_class_names(None, 2) == ("class 0", "class 1")
-    for names in (["blue"], ["a", "b", "c"], (), "ab"):
+    for names in (["blue"], ["a", "b", "c"], ()):
         with pytest.raises(SettingError, match="one name for each of the 2 classes"):
+            checked_class_names(names, 2)
+    for names in ("ab", {"a": 0, "b": 1}, 2):
+        with pytest.raises(SettingError, match="are a list of texts"):
             checked_class_names(names, 2)
 
 

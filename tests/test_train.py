@@ -14,14 +14,13 @@ from training.gradients import write_gradients
 from training.teachers import write_lite0_weights
 
 from dynamicvit import train as program
-from dynamicvit.checkpoints.loading import load_checkpoint, load_model, save_model
-from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import ImageError, SettingError, TrainingError
 from dynamicvit.evaluate import main as evaluate
 from dynamicvit.models.registry import create_model
 from dynamicvit.train import main
 from dynamicvit.training.options import parse_arguments, student_config
 from dynamicvit.training.preparation import prepare
+from dynamicvit.weights.io import load_checkpoint, load_model, read_shapes, save_model
 
 ROOT = Path(__file__).parents[1]
 NO_WARMUP = ["--warmup-epochs", "0", "--backbone-frozen-epochs", "0"]
@@ -187,7 +186,7 @@ def test_the_saved_weights_are_a_checkpoint_with_its_history(tmp_path, command):
     main([*command, "--keep-ratio", "0.3:0.9"])
     weights = tmp_path / "run" / "weights.safetensors"
     load_checkpoint(create_model(TINY), weights)
-    metadata = read_metadata(weights)
+    metadata = read_shapes(weights).metadata
     assert metadata["keep_ratios"] == "0.3:0.9"
     assert metadata["images"] == "48"
     model = load_model(weights)
@@ -279,7 +278,7 @@ def test_the_hybrid_goes_on_from_weights_on_its_teachers_stem(tmp_path, distill,
     for name, value in dense.items():
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-4, msg=name)
     assert [line["images"] for line in lines_of(tmp_path / "sparse")] == [4, 8]
-    assert read_metadata(tmp_path / "sparse" / "weights.safetensors")["keep_ratios"] == "0.2:1"
+    assert read_shapes(tmp_path / "sparse" / "weights.safetensors").metadata["keep_ratios"] == "0.2:1"
 
 
 def test_predictors_that_the_start_weights_lack_begin_in_closed_form(tmp_path, distill):

@@ -15,9 +15,6 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
-from dynamicvit.checkpoints.available import CHECKPOINT_FOLDER, AvailableModel, list_available, list_problems
-from dynamicvit.checkpoints.files import download
-from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
@@ -28,6 +25,9 @@ from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
+from dynamicvit.weights.io import load_model
+from dynamicvit.weights.published import download
 
 Payload = dict[str, Any]
 Identity = tuple[Path, int]
@@ -87,12 +87,12 @@ class Workbench:
     """Everything that the visitors of one running app share: models, pictures in memory, one thread for the models.
 
     Args:
-        checkpoints: folder with weight files.
+        checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
         examples: folder with example pictures.
     """
 
-    def __init__(self, checkpoints: Path = CHECKPOINT_FOLDER, examples: Path | None = None) -> None:
-        self.checkpoints = checkpoints
+    def __init__(self, checkpoints: Path | None = None, examples: Path | None = None) -> None:
+        self.checkpoints = checkpoints or checkpoint_folder()
         self.examples = examples
         self._examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

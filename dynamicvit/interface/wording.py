@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dynamicvit.checkpoints.available import TrainedRatio
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.words import Words
 from dynamicvit.studies.analysis import Analysis, Classification, Prediction, StageView
 from dynamicvit.tokens.schedule import KeepMass
+from dynamicvit.weights.available import TrainedRatio
 
 SPACE = "\N{NO-BREAK SPACE}"
 LOW_CONFIDENCE = 0.3

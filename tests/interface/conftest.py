@@ -15,9 +15,9 @@ import pytest
 import torch
 from browsing import CHROMIUM, HISTORY, ROOT, SLOW_ANSWERS, Page, wait_for
 
-from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.models.registry import create_model
+from dynamicvit.weights.io import save_model
 
 # Before gradio is imported: it would look up other hosts at once.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

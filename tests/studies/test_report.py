@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import load_model, save_model
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import ReportError
 from dynamicvit.models.registry import create_model
@@ -34,6 +33,7 @@ from dynamicvit.studies.report import (
     to_json,
 )
 from dynamicvit.tokens.schedule import KeepMass
+from dynamicvit.weights.io import load_model, save_model
 
 MODEL = "dynamicvit_lite0_256_patch16_224"
 ROWS, COLUMNS = 2, 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dynamicvit.checkpoints.reading import read_metadata, read_shapes, read_state_dict
 from dynamicvit.errors import CheckpointError
+from dynamicvit.weights.io import WeightFile, read_shapes, read_weights
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
 
@@ -33,44 +34,44 @@ def write(path: Path, content: object, **options: Any) -> Path:
     return path
 
 
-def assert_weights(found: dict[str, torch.Tensor]) -> None:
-    assert list(found) == list(WEIGHTS)
+def assert_weights(file: WeightFile) -> None:
+    assert list(file.tensors) == list(WEIGHTS)
     for name, tensor in WEIGHTS.items():
-        torch.testing.assert_close(found[name], tensor)
+        torch.testing.assert_close(file.tensors[name], tensor)
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".pth.tar"])
 def test_a_bare_state_dict_is_read_under_every_suffix_in_the_new_and_the_old_format(tmp_path, suffix, is_zip):
     path = write(tmp_path / f"weights{suffix}", WEIGHTS, _use_new_zipfile_serialization=is_zip)
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 @pytest.mark.parametrize("entry", ["model", "state_dict"])
 def test_the_weights_of_a_training_checkpoint_are_taken_and_nothing_else(tmp_path, entry):
     path = write(tmp_path / "run.pth", {entry: WEIGHTS | {"epoch": 3}, "optimizer": {"x": torch.ones(1)}, "best": 1.0})
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 def test_the_entry_model_wins_over_other_entries(tmp_path):
     path = write(tmp_path / "run.pth", {"state_dict": {"b": torch.ones(1)}, "model": WEIGHTS})
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 def test_the_prefix_of_parallel_training_is_removed(tmp_path):
     path = write(tmp_path / "run.pth", {f"module.{name}": tensor for name, tensor in WEIGHTS.items()})
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 @pytest.mark.parametrize("scalar", [np.float64(81.4), np.float32(81.4)])
 def test_options_and_numpy_scores_of_the_authors_training_script_are_accepted(tmp_path, scalar):
     path = write(tmp_path / "run.pth", {"model": WEIGHTS, "args": argparse.Namespace(lr=0.1), "best": scalar})
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 def test_reading_leaves_torchs_allow_list_as_it_was(tmp_path):
     before = set(torch.serialization.get_safe_globals())
-    read_state_dict(write(tmp_path / "run.pth", {"model": WEIGHTS, "args": argparse.Namespace(lr=0.1)}))
+    read_weights(write(tmp_path / "run.pth", {"model": WEIGHTS, "args": argparse.Namespace(lr=0.1)}))
     assert set(torch.serialization.get_safe_globals()) == before
     assert argparse.Namespace not in before
 
@@ -79,30 +80,30 @@ def test_scores_from_before_numpy_2_are_accepted(tmp_path):
     content = {"model": WEIGHTS, "best": np.float64(81.4)}
     path = write(tmp_path / "run.pth", content, _use_new_zipfile_serialization=False)
     path.write_bytes(path.read_bytes().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
-    assert_weights(read_state_dict(path))
+    assert_weights(read_weights(path))
 
 
 def test_files_with_options_are_read_by_several_threads_at_once(tmp_path):
     path = write(tmp_path / "run.pth", {"model": WEIGHTS, "args": argparse.Namespace(lr=0.1)})
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(read_state_dict, [path] * 200):
+        for found in pool.map(read_weights, [path] * 200):
             assert_weights(found)
 
 
 def test_safetensors_are_read(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(dict(reversed(WEIGHTS.items())), path)
-    torch.testing.assert_close(read_state_dict(path), WEIGHTS, check_device=False)
+    torch.testing.assert_close(read_weights(path).tensors, WEIGHTS)
 
 
 @pytest.mark.parametrize("padding", range(0, 320, 8))
 def test_safetensors_are_known_by_their_content_whatever_their_header_length_looks_like(tmp_path, padding):
     path = tmp_path / "weights.bin"
     save_file({"w": torch.ones(2)}, path, metadata={"note": "x" * padding})
-    assert list(read_state_dict(path)) == ["w"]
+    assert list(read_weights(path).tensors) == ["w"]
 
 
-@pytest.mark.parametrize("read", [read_state_dict, read_shapes])
+@pytest.mark.parametrize("read", [read_weights, read_shapes])
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_a_pickle_that_runs_something_is_refused_and_does_not_run(tmp_path, is_zip, read):
     target = tmp_path / "made_by_the_payload"
@@ -120,17 +121,17 @@ def test_a_plain_pickle_that_runs_something_does_not_run(tmp_path, protocol):
     path = tmp_path / "bad.bin"
     path.write_bytes(pickle.dumps(Payload(tmp_path / "made"), protocol=protocol))
     with pytest.raises(CheckpointError):
-        read_state_dict(path)
+        read_weights(path)
     assert not (tmp_path / "made").exists()
 
 
 def test_a_pickled_module_is_refused(tmp_path):
     path = write(tmp_path / "module.pth", torch.nn.Linear(2, 2))
     with pytest.raises(CheckpointError, match=r"asks to run torch\.nn\.modules\.linear\.Linear"):
-        read_state_dict(path)
+        read_weights(path)
 
 
-@pytest.mark.parametrize("read", [read_state_dict, read_shapes])
+@pytest.mark.parametrize("read", [read_weights, read_shapes])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
 @pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
 def test_a_truncated_file_is_refused(tmp_path, kind, share, read):
@@ -144,7 +145,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share, read):
         read(path)
 
 
-@pytest.mark.parametrize("read", [read_state_dict, read_shapes, read_metadata])
+@pytest.mark.parametrize("read", [read_weights, read_shapes])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -167,20 +168,20 @@ def test_other_content_is_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged, incomplete or not a weight file"):
-        read_state_dict(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}, torch.ones(2)])
 def test_a_file_without_named_tensors_is_refused(tmp_path, content):
     with pytest.raises(CheckpointError, match="holds no named tensors"):
-        read_state_dict(write(tmp_path / "weights.pth", content))
+        read_weights(write(tmp_path / "weights.pth", content))
 
 
 def test_a_missing_file_and_a_folder_are_reported(tmp_path):
     with pytest.raises(CheckpointError, match="There is no weight file"):
-        read_state_dict(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match=f"^{tmp_path.name} cannot be read"):  # the page shows it to visitors
-        read_state_dict(tmp_path)
+        read_weights(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
@@ -190,14 +191,48 @@ def test_shapes_are_those_of_the_tensors_and_hold_no_numbers(tmp_path, kind):
         save_file(WEIGHTS, path)
     else:
         write(path, {"model": WEIGHTS}, _use_new_zipfile_serialization=kind == "zip")
-    shapes = read_shapes(path)
+    shapes = read_shapes(path).tensors
     assert {name: shapes[name].shape for name in WEIGHTS} == {name: WEIGHTS[name].shape for name in WEIGHTS}
     assert all(tensor.is_meta for tensor in shapes.values())
 
 
-def test_metadata_is_what_the_safetensors_header_says(tmp_path):
+@pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
+@pytest.mark.parametrize("size", [0, 10, None])
+def test_a_file_that_is_overwritten_in_place_changes_nothing_that_was_read(tmp_path, kind, size):
+    path = tmp_path / "weights.bin"
+    if kind == "safetensors":
+        save_file(WEIGHTS, path)
+    else:
+        write(path, WEIGHTS, _use_new_zipfile_serialization=kind == "zip")
+    file = read_weights(path)
+    with path.open("r+b") as stream:
+        stream.write(b"\xff" * path.stat().st_size)
+        stream.truncate(size)
+    torch.testing.assert_close(dict(sorted(file.tensors.items())), dict(sorted(WEIGHTS.items())))
+
+
+def test_a_file_is_opened_once_to_be_read(tmp_path, monkeypatch):
+    save_file(WEIGHTS, tmp_path / "weights.safetensors")
+    write(tmp_path / "weights.pth", WEIGHTS)
+    opened = []
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and is_watching and str(arguments[0]).startswith(str(tmp_path)):
+            opened.append(arguments[0])
+
+    is_watching = True
+    sys.addaudithook(watch)
+    for name in ("weights.safetensors", "weights.pth"):
+        read_weights(tmp_path / name)
+    is_watching = False
+    assert [Path(str(path)).name for path in opened] == ["weights.safetensors", "weights.pth"]
+
+
+def test_what_a_header_says_is_read_with_the_tensors_and_with_the_shapes(tmp_path):
     save_file(WEIGHTS, tmp_path / "with.safetensors", metadata={"keep_ratios": "0.7"})
     save_file(WEIGHTS, tmp_path / "without.safetensors")
-    assert read_metadata(tmp_path / "with.safetensors") == {"keep_ratios": "0.7"}
-    assert read_metadata(tmp_path / "without.safetensors") == {}
-    assert read_metadata(write(tmp_path / "weights.pth", WEIGHTS)) == {}
+    write(tmp_path / "weights.pth", WEIGHTS)
+    for read in (read_weights, read_shapes):
+        assert read(tmp_path / "with.safetensors").metadata == {"keep_ratios": "0.7"}
+        assert read(tmp_path / "without.safetensors").metadata == {}
+        assert read(tmp_path / "weights.pth").metadata == {}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynamicvit.checkpoints.identification import fit_config, identify_config
 from dynamicvit.errors import CheckpointError
 from dynamicvit.models.registry import create_model, model_config
+from dynamicvit.weights.foreign import fit_config, identify_config
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -108,6 +108,11 @@ def test_a_position_grid_that_is_not_square_is_refused(small, positions):
     changed = small | {"pos_embed": torch.empty(1, positions, 256, device="meta")}
     with pytest.raises(CheckpointError, match="square grid"):
         fit_config(model_config("dynamicvit_deit_256_patch16_224"), changed)
+
+
+def test_positions_for_an_absurd_image_are_refused(small):
+    with pytest.raises(CheckpointError, match="image_size must be from"):
+        identify_config(small | {"pos_embed": torch.empty(1, 1 + 5000**2, 256, device="meta")})
 
 
 def test_weights_for_no_classes_are_refused(small):

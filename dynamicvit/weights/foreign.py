@@ -1,4 +1,4 @@
-"""Tensor shapes -> the model that they belong to."""
+"""Other people's weight files, which do not say what they are: tensor shapes -> the authors' models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dynamicvit.errors import CheckpointError
+from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.config import Embedding, ModelConfig
 from dynamicvit.models.registry import list_models, model_config
 
@@ -50,12 +50,11 @@ class _Geometry:
 def identify_config(state_dict: Mapping[str, Tensor], source: str = "The file") -> IdentifiedModel:
     """Find which registered model some weights belong to.
 
-    Weights without prediction modules (DeiT's, timm's, LV-ViT's) are those of the dense models. Two registered models
-    that differ only in what shapes do not show are told apart by nobody: the first one is given.
+    Weights without prediction modules (DeiT's, timm's, LV-ViT's) are those of the dense models.
 
     Args:
         state_dict: tensors by name; only their shapes are looked at, so they may be on the ``meta`` device.
-        source: what the error messages call the weights.
+        source: name of the file.
 
     Raises:
         CheckpointError: the weights are of no registered model; the message says what was found.
@@ -69,26 +68,36 @@ def identify_config(state_dict: Mapping[str, Tensor], source: str = "The file") 
     raise CheckpointError(f"{source} has {found}; the known models are {', '.join(list_models())}.")
 
 
+def named_config(name: str, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
+    """Return the description of a registered model for some weights.
+
+    Raises:
+        CheckpointError: as in :func:`fit_config`.
+        SettingError: there is no model of that name.
+    """
+    return fit_config(model_config(name), state_dict, source)
+
+
 def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
-    """Give the description with the number of classes, the image size and the kind of predictors of some weights.
+    """Return the description with the number of classes, the image size and the kind of predictors of some weights.
 
     Raises:
         CheckpointError: the weights lack the tensors that tell, or their position grid is not square.
     """
-    num_classes = _size(state_dict, "head.weight", 0, source)
-    num_patches = _size(state_dict, "pos_embed", 1, source) - 1
+    num_classes = size_of(state_dict, "head.weight", 0, source)
+    num_patches = size_of(state_dict, "pos_embed", 1, source) - 1
     side = math.isqrt(max(num_patches, 0))
     if num_classes < 1 or side < 1 or side * side != num_patches:
         raise CheckpointError(
             f"{source} has {num_classes} classes and positions for {num_patches} patches; "
             "at least one class and a square grid of patches are needed."
         )
-    return replace(
-        config,
-        num_classes=num_classes,
-        image_size=side * config.patch_size,
-        candidate_classes=config.candidate_classes if _LOCAL_ANSWER in state_dict else 0,
-    )
+    candidate_classes = config.candidate_classes if _LOCAL_ANSWER in state_dict else 0
+    image_size = side * config.patch_size
+    try:
+        return replace(config, num_classes=num_classes, image_size=image_size, candidate_classes=candidate_classes)
+    except SettingError as error:
+        raise CheckpointError(f"{source} is of no model that can be used: {error}") from error
 
 
 def _refuse_other_families(state_dict: Mapping[str, Tensor], source: str) -> None:
@@ -105,9 +114,9 @@ def _geometry_of_weights(state_dict: Mapping[str, Tensor], source: str) -> _Geom
     return _Geometry(
         embedding=embedding,
         patch_size=patch_size,
-        embed_dim=_size(state_dict, "cls_token", 2, source),
-        depth=_count(state_dict, "blocks"),
-        mlp_width=_size(state_dict, "blocks.0.mlp.fc1.weight", 0, source),
+        embed_dim=size_of(state_dict, "cls_token", 2, source),
+        depth=count_blocks(state_dict),
+        mlp_width=size_of(state_dict, "blocks.0.mlp.fc1.weight", 0, source),
         has_qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
         has_aux_head="aux_head.weight" in state_dict,
         token_features=_token_features_of(state_dict, source),
@@ -130,19 +139,24 @@ def _geometry_of_config(config: ModelConfig) -> _Geometry:
 
 
 def _embedding_of(state_dict: Mapping[str, Tensor], source: str) -> tuple[Embedding, int]:
-    """Give the kind of token embedding and the side of its patches in pixels."""
+    """Return the kind of token embedding and the side of its patches in pixels."""
     if "patch_embed.conv_stem.weight" in state_dict:
         return "lite0", 16
-    kernel = _size(state_dict, "patch_embed.proj.weight", 2, source)
+    kernel = size_of(state_dict, "patch_embed.proj.weight", 2, source)
     if "patch_embed.conv1.weight" in state_dict:
         return "lvvit", 2 * kernel
     return "patch", kernel
 
 
 def _token_features_of(state_dict: Mapping[str, Tensor], source: str) -> int:
-    """Give the width of the token read-out; 0 when there is none."""
+    """Return the width of the token read-out; 0 when there is none."""
     name = "token_readout.features.weight"
-    return _size(state_dict, name, 0, source) if name in state_dict else 0
+    return size_of(state_dict, name, 0, source) if name in state_dict else 0
+
+
+def count_blocks(state_dict: Mapping[str, Tensor]) -> int:
+    """Return the number of transformer blocks."""
+    return _count(state_dict, "blocks")
 
 
 def _count(state_dict: Mapping[str, Tensor], module_list: str) -> int:
@@ -150,7 +164,12 @@ def _count(state_dict: Mapping[str, Tensor], module_list: str) -> int:
     return len({name.split(".")[1] for name in state_dict if name.startswith(f"{module_list}.")})
 
 
-def _size(state_dict: Mapping[str, Tensor], name: str, axis: int, source: str) -> int:
+def size_of(state_dict: Mapping[str, Tensor], name: str, axis: int, source: str) -> int:
+    """Return one size of a tensor that every model has.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
     try:
         return state_dict[name].shape[axis]
     except (KeyError, IndexError):

@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from dynamicvit.checkpoints import available
-from dynamicvit.checkpoints.available import SHIPPED_FILE, SHIPPED_TITLE, AvailableModel, list_available, list_problems
-from dynamicvit.checkpoints.catalogue import PUBLISHED, PublishedCheckpoint
-from dynamicvit.checkpoints.loading import save_model
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import create_model
+from dynamicvit.weights import available
+from dynamicvit.weights.available import (
+    SHIPPED_FILE,
+    SHIPPED_TITLE,
+    AvailableModel,
+    checkpoint_folder,
+    list_available,
+    list_problems,
+)
+from dynamicvit.weights.io import save_model
+from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint
 
 
 @pytest.fixture
@@ -173,3 +183,41 @@ def test_other_files_folders_and_unfinished_downloads_are_not_looked_at(folder, 
         shutil.copy(tiny_file, folder / name)
     assert local_of(list_available(folder, cache)) == []
     assert list_problems(folder, cache) == ()
+
+
+def test_a_model_of_ones_own_is_listed_by_its_own_description(folder, cache):
+    config = ModelConfig(image_size=32, patch_size=4, embed_dim=48, depth=6, num_heads=3, prune_locations=(1, 3, 5))
+    save_model(create_model(config, num_classes=10), folder / "readme.safetensors", metadata={"keep_ratios": "0.3:0.9"})
+    save_model(create_model("deit_256_patch16_224", num_classes=2), folder / "known.safetensors")
+    found = {model.key: model for model in local_of(list_available(folder, cache))}
+    assert (found["readme.safetensors"].model, found["known.safetensors"].model) == ("readme", "deit_256_patch16_224")
+    assert found["readme.safetensors"].keep_ratios == ((0.3, 0.9),)
+    assert list_problems(folder, cache) == ()
+
+
+def test_a_file_that_describes_itself_wrongly_is_named(folder, cache, tiny_model):
+    save_file(tiny_model.state_dict(), folder / "odd.safetensors", metadata={"config": '{"hight": 3}'})
+    assert local_of(list_available(folder, cache)) == []
+    assert list_problems(folder, cache)[0].startswith("odd.safetensors describes a model that is not known here")
+
+
+def test_one_folder_for_both_lists_every_file_and_problem_once(folder, tiny_file):
+    shutil.copy(tiny_file, folder / "good.safetensors")
+    (folder / "bad.safetensors").write_bytes(b"")
+    assert len(local_of(list_available(folder, folder))) == len(list_problems(folder, folder)) == 1
+
+
+def test_weights_are_looked_for_where_the_environment_says_and_else_in_the_clone(monkeypatch, tmp_path):
+    monkeypatch.setenv("DYNAMICVIT_CHECKPOINTS", str(tmp_path / "mine"))
+    assert checkpoint_folder() == tmp_path / "mine"
+    monkeypatch.delenv("DYNAMICVIT_CHECKPOINTS")
+    assert checkpoint_folder() == Path(__file__).parents[2] / "checkpoints"
+
+
+def test_an_installed_package_looks_in_the_cache_and_not_beside_itself(monkeypatch, tmp_path):
+    monkeypatch.delenv("DYNAMICVIT_CHECKPOINTS", raising=False)
+    monkeypatch.setenv("DYNAMICVIT_CACHE", str(tmp_path / "cache"))
+    installed = tmp_path / "site-packages" / "dynamicvit" / "weights" / "available.py"
+    monkeypatch.setattr(available, "__file__", str(installed))
+    (tmp_path / "site-packages" / "checkpoints").mkdir(parents=True)
+    assert checkpoint_folder() == tmp_path / "cache"

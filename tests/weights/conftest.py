@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamicvit.checkpoints.loading import save_model
 from dynamicvit.models import registry
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.weights.io import save_model
 
 TINY = ModelConfig(image_size=32, embed_dim=16, depth=3, num_heads=2, num_classes=5, prune_locations=(1,))
 

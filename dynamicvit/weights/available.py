@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from dynamicvit.checkpoints.catalogue import PUBLISHED, PublishedCheckpoint
-from dynamicvit.checkpoints.files import cache_dir
-from dynamicvit.checkpoints.identification import IdentifiedModel, identify_config
-from dynamicvit.checkpoints.loading import described_config, different_fields
-from dynamicvit.checkpoints.reading import WEIGHT_SUFFIXES, read_metadata, read_shapes
 from dynamicvit.errors import CheckpointError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
+from dynamicvit.weights.foreign import IdentifiedModel, identify_config
+from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, read_shapes
+from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir
 
-CHECKPOINT_FOLDER = Path(__file__).resolve().parents[2] / "checkpoints"
 SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
 SHIPPED_TITLE = "DynamicViT-Lite0-256"
 
@@ -61,7 +59,20 @@ class _Inspection:
     problem: str | None = None
 
 
-def list_available(folder: Path = CHECKPOINT_FOLDER, cache: Path | None = None) -> list[AvailableModel]:
+def checkpoint_folder() -> Path:
+    """Return the folder where users put weights.
+
+    It is ``DYNAMICVIT_CHECKPOINTS`` if that is set, ``checkpoints`` beside the package in a clone of the repository,
+    and else, where the package is installed, the cache.
+    """
+    chosen = os.environ.get("DYNAMICVIT_CHECKPOINTS")
+    if chosen:
+        return Path(chosen).expanduser()
+    root = Path(__file__).resolve().parents[2]
+    return root / "checkpoints" if (root / "pyproject.toml").is_file() else cache_dir()
+
+
+def list_available(folder: Path | None = None, cache: Path | None = None) -> list[AvailableModel]:
     """List the models to choose from, the one that ships first, then other files, then published ones not yet here.
 
     Files that cannot be used are left out; :func:`list_problems` names them. The folders are looked at on every
@@ -69,7 +80,8 @@ def list_available(folder: Path = CHECKPOINT_FOLDER, cache: Path | None = None) 
 
     Args:
         folder: where users put weights; it wins over the cache where both have a file of one name.
-        cache: where downloads go; :func:`~dynamicvit.checkpoints.files.cache_dir` when not given.
+            :func:`checkpoint_folder` when not given.
+        cache: where downloads go; :func:`~dynamicvit.weights.published.cache_dir` when not given.
     """
     found: dict[str, AvailableModel] = {}
     for inspection in _inspect_folders(folder, cache):
@@ -79,13 +91,14 @@ def list_available(folder: Path = CHECKPOINT_FOLDER, cache: Path | None = None) 
     return local + [_not_downloaded(published) for published in PUBLISHED if published.file_name not in found]
 
 
-def list_problems(folder: Path = CHECKPOINT_FOLDER, cache: Path | None = None) -> tuple[str, ...]:
-    """Give one sentence for each weight file that :func:`list_available` leaves out."""
+def list_problems(folder: Path | None = None, cache: Path | None = None) -> tuple[str, ...]:
+    """Return one sentence for each weight file that :func:`list_available` leaves out."""
     return tuple(inspection.problem for inspection in _inspect_folders(folder, cache) if inspection.problem is not None)
 
 
-def _inspect_folders(folder: Path, cache: Path | None) -> Iterator[_Inspection]:
-    for path in [*_weight_files(folder), *_weight_files(cache or cache_dir())]:
+def _inspect_folders(folder: Path | None, cache: Path | None) -> Iterator[_Inspection]:
+    folders = dict.fromkeys([folder or checkpoint_folder(), cache or cache_dir()])
+    for path in [file for place in folders for file in _weight_files(place)]:
         try:
             status = path.stat()
         # It was there a moment ago; the next call will not see it.
@@ -105,10 +118,10 @@ def _weight_files(folder: Path) -> list[Path]:
 def _inspect(path: Path, mtime_ns: int, size_bytes: int) -> _Inspection:
     """Find out what a file is; its time and size are there so that a changed file is looked at again."""
     try:
-        shapes, metadata = read_shapes(path), read_metadata(path)
-        described = described_config(metadata, path.name)
-        identified = IdentifiedModel(_name_of(described, path), described) if described else None
-        return _Inspection(model=_describe(path, identified or identify_config(shapes, path.name), metadata))
+        file = read_shapes(path)
+        described = None if file.config is None else IdentifiedModel(_name_of(file.config, path), file.config)
+        model = described or identify_config(file.tensors, path.name)
+        return _Inspection(model=_describe(path, model, file.metadata))
     except CheckpointError as error:
         return _Inspection(problem=str(error))
 
@@ -121,7 +134,7 @@ def _name_of(config: ModelConfig, path: Path) -> str:
     return path.stem
 
 
-def _describe(path: Path, identified: IdentifiedModel, metadata: dict[str, str]) -> AvailableModel:
+def _describe(path: Path, identified: IdentifiedModel, metadata: Mapping[str, str]) -> AvailableModel:
     published = next((known for known in PUBLISHED if known.file_name == path.name), None)
     if published is not None and published.model == identified.name:
         return AvailableModel(path.name, published.title, path, published, published.model, (published.keep_ratio,))
@@ -130,7 +143,7 @@ def _describe(path: Path, identified: IdentifiedModel, metadata: dict[str, str])
     return AvailableModel(path.name, title, path, None, identified.name, ratios)
 
 
-def _keep_ratios(metadata: dict[str, str]) -> tuple[TrainedRatio, ...]:
+def _keep_ratios(metadata: Mapping[str, str]) -> tuple[TrainedRatio, ...]:
     """Read base keep ratios however they are separated: ``0.7``, ``0.5, 0.7``, ``[0.5, 0.7]``, a range ``0.3:0.9``."""
     pairs = [(float(low), float(high or low)) for low, high in _RATIO_OR_RANGE.findall(metadata.get("keep_ratios", ""))]
     return tuple(low if low == high else (low, high) for low, high in pairs if 0 < low <= high <= 1)

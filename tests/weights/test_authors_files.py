@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamicvit.checkpoints.catalogue import PUBLISHED
-from dynamicvit.checkpoints.identification import identify_config
 from dynamicvit.models.registry import create_model, model_config
 from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.weights.foreign import identify_config
+from dynamicvit.weights.published import PUBLISHED
 
 DATA = Path(__file__).parents[1] / "data"
 # Variant: registered name, parameters with and without the prediction modules.
