@@ -31,7 +31,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 _NAMES_SHOWN = 3
 _WITHOUT_EFFECT = ("drop_path_rate", "trained_keep_ratios")
 _ZIP_START = b"PK\x03\x04"
-_ENTRIES = ("model", "state_dict")
+# Where training programs keep the weights beside other things: the authors', Lightning, and timm the averaged ones.
+_ENTRIES = ("model", "state_dict", "model_ema", "state_dict_ema")
 _numpy_scalar = np.float64(0).__reduce__()[0]
 # What the authors' training script stores beside the tensors: its options, and in older files scores as numpy scalars
 # (whose constructor had another module name before numpy 2). None of these runs anything when unpickled.
@@ -53,7 +54,7 @@ class WeightFile:
 
     Attributes:
         name: of the file.
-        tensors: by name, without a prefix ``module.``.
+        tensors: by name, without what wrappers put before the names.
         metadata: what a ``.safetensors`` header says beside them; empty for other kinds of file.
         config: the file's own description; None where it has none.
         class_names: one for each class; None where the file names none.
@@ -77,8 +78,8 @@ def load_model(path: str | Path, name: str | None = None) -> DynamicVisionTransf
 
     Args:
         path: the file.
-        name: the model to build, from :func:`~dynamicvit.models.registry.list_models`; the file's own when not given.
-            The number of classes and the image size always come from the file.
+        name: the model to build, from :func:`~dynamicvit.models.registry.list_models` or timm's name of a ViT-S/16 or
+            ViT-B/16; the file's own when not given. The number of classes and the image size always come from the file.
 
     Raises:
         CheckpointError: the file cannot be read, contradicts itself, or is of no known or of another model.
@@ -210,17 +211,24 @@ def _report(kind: str, names: Sequence[str]) -> str:
 def read_weights(path: Path) -> WeightFile:
     """Read a weight file into memory, on the CPU; what happens to the file afterwards changes nothing.
 
-    Of a training checkpoint the entry ``model`` is taken, or ``state_dict``; a prefix ``module.`` is removed.
+    Of a training checkpoint the entry ``model``, ``state_dict``, ``model_ema`` or ``state_dict_ema`` is taken, and of
+    names such as ``module.head.weight`` or ``_orig_mod.head.weight`` what the model itself calls its tensors.
 
     Raises:
-        CheckpointError: the file is missing, unsafe, damaged, not a weight file, holds no tensors, or describes itself
-            in a way that cannot be understood.
+        CheckpointError: the file is missing, unsafe, damaged, not a weight file, holds no tensors or numbers that are
+            not finite, or describes itself in a way that cannot be understood.
     """
     with _open(path) as stream:
         if _is_safetensors(_checked_start(stream, path)):
             file = _weight_file(path, *_unpack_safetensors(stream, path))
         else:
             file = _weight_file(path, _unpickle(stream, path))
+    for name, tensor in file.tensors.items():
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise CheckpointError(
+                f"{path.name} holds numbers that are not finite, the first of them in {name}, so it cannot answer; "
+                "take an earlier state of that training, or download it again."
+            )
     return file
 
 
@@ -228,7 +236,7 @@ def read_shapes(path: Path) -> WeightFile:
     """Read what a weight file is: tensors on the ``meta`` device, shapes without numbers, so without waiting.
 
     Raises:
-        CheckpointError: as for :func:`read_weights`.
+        CheckpointError: as for :func:`read_weights`, except that numbers are not looked at.
     """
     with _open(path) as stream:
         head = _checked_start(stream, path)
@@ -318,9 +326,20 @@ def _weight_file(path: Path, content: object, metadata: Mapping[str, str] = Mapp
     tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path.name} holds no named tensors; it is not the weights of a model.")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return WeightFile(path.name, tensors, metadata, *_description(metadata, path.name))
+    return WeightFile(path.name, _without_wrappers(tensors), metadata, *_description(metadata, path.name))
+
+
+def _without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Remove from the names what torch.compile, parallel training and Lightning put there, in any order."""
+    tensors = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    while any(name.startswith(("module.", "model.")) for name in tensors):
+        prefix = "module." if all(name.startswith("module.") for name in tensors) else "model."
+        inner = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if not inner:
+            break
+        # Beside its model, a Lightning module has losses and measures with buffers of their own.
+        tensors = inner
+    return tensors
 
 
 def _description(metadata: Mapping[str, str], source: str) -> tuple[ModelConfig | None, tuple[str, ...] | None]:

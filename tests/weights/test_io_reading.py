@@ -47,7 +47,7 @@ def test_a_bare_state_dict_is_read_under_every_suffix_in_the_new_and_the_old_for
     assert_weights(read_weights(path))
 
 
-@pytest.mark.parametrize("entry", ["model", "state_dict"])
+@pytest.mark.parametrize("entry", ["model", "state_dict", "model_ema", "state_dict_ema"])
 def test_the_weights_of_a_training_checkpoint_are_taken_and_nothing_else(tmp_path, entry):
     path = write(tmp_path / "run.pth", {entry: WEIGHTS | {"epoch": 3}, "optimizer": {"x": torch.ones(1)}, "best": 1.0})
     assert_weights(read_weights(path))
@@ -58,9 +58,32 @@ def test_the_entry_model_wins_over_other_entries(tmp_path):
     assert_weights(read_weights(path))
 
 
-def test_the_prefix_of_parallel_training_is_removed(tmp_path):
-    path = write(tmp_path / "run.pth", {f"module.{name}": tensor for name, tensor in WEIGHTS.items()})
+@pytest.mark.parametrize("read", [read_weights, read_shapes])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.module."])
+def test_what_wrappers_put_before_the_names_is_removed(tmp_path, prefix, read):
+    path = write(tmp_path / "run.pth", {"state_dict": {f"{prefix}{name}": t for name, t in WEIGHTS.items()}})
+    assert list(read(path).tensors) == list(WEIGHTS)
+
+
+def test_what_compiling_block_by_block_puts_into_the_names_is_removed(tmp_path):
+    path = write(tmp_path / "run.pth", {"blocks.0._orig_mod.a": torch.ones(1), "b": torch.ones(1)})
+    assert list(read_weights(path).tensors) == ["blocks.0.a", "b"]
+
+
+def test_of_a_lightning_module_the_model_is_taken(tmp_path):
+    state = {f"model.{name}": tensor for name, tensor in WEIGHTS.items()} | {"loss.weight": torch.ones(5)}
+    path = write(tmp_path / "run.pth", {"pytorch-lightning_version": "2.5", "state_dict": state})
     assert_weights(read_weights(path))
+
+
+def test_a_module_that_is_called_module_among_others_keeps_its_name(tmp_path):
+    path = write(tmp_path / "run.pth", {"module.a": torch.ones(1), "b": torch.ones(1)})
+    assert list(read_weights(path).tensors) == ["module.a", "b"]
+
+
+def test_an_average_is_taken_only_where_there_is_nothing_else(tmp_path):
+    content = {"state_dict_ema": {"b": torch.ones(1)}, "model_ema": None, "state_dict": WEIGHTS}
+    assert_weights(read_weights(write(tmp_path / "run.pth", content)))
 
 
 @pytest.mark.parametrize("scalar", [np.float64(81.4), np.float32(81.4)])
@@ -194,6 +217,27 @@ def test_shapes_are_those_of_the_tensors_and_hold_no_numbers(tmp_path, kind):
     shapes = read_shapes(path).tensors
     assert {name: shapes[name].shape for name in WEIGHTS} == {name: WEIGHTS[name].shape for name in WEIGHTS}
     assert all(tensor.is_meta for tensor in shapes.values())
+
+
+@pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_numbers_that_are_not_finite_are_refused_in_a_sentence(tmp_path, kind, bad, dtype):
+    weights = {"a": torch.ones(3, dtype=dtype), "count": torch.tensor(3), "b": torch.tensor([1.0, bad], dtype=dtype)}
+    path = tmp_path / "weights.bin"
+    if kind == "safetensors":
+        save_file(weights, path)
+    else:
+        write(path, weights, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(CheckpointError, match=r"weights\.bin holds .* not finite, the first of them in b,"):
+        read_weights(path)
+    assert set(read_shapes(path).tensors) == set(weights)
+
+
+def test_numbers_too_large_for_single_precision_are_refused(tmp_path):
+    path = write(tmp_path / "weights.pth", {"a": torch.tensor([1e300], dtype=torch.float64)})
+    with pytest.raises(CheckpointError, match="not finite"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
