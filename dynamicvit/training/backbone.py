@@ -14,6 +14,7 @@ from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.training.timm_teacher import create_timm_network
+from dynamicvit.weights.foreign import timm_preprocessing
 from dynamicvit.weights.io import read_shapes, read_weights
 
 TIMM = "timm:"
@@ -35,9 +36,10 @@ def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor
         weights: dict[str, Tensor] = network.state_dict()
         return weights
     file = read_weights(Path(source))
-    if file.config is not None:
-        images = file.config.preprocessing
+    images = timm_preprocessing(file.name) if file.config is None else file.config.preprocessing
+    if images is not None:
         _refuse_other_images(images.mean, images.std, model.config, source)
+    if file.config is not None:
         _refuse_other_arithmetic(file.config, model.config, source)
     return file.tensors
 

@@ -1,19 +1,25 @@
-"""Other people's weight files, which do not say what they are: tensor shapes -> the authors' models."""
+"""Other people's weight files, which do not say what they are: tensor shapes -> the authors' and timm's models."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import timm
 from torch import Tensor
 
 from dynamicvit.errors import CheckpointError, SettingError
-from dynamicvit.models.config import Embedding, ModelConfig
+from dynamicvit.models.config import Embedding, ModelConfig, Preprocessing
 from dynamicvit.models.registry import list_models, model_config
 
 # Predictors that compare answers have it, the paper's have not.
 _LOCAL_ANSWER = "score_predictor.0.local.weight"
+# timm's models that have the shapes of a DeiT, but images that are normalised and cropped in another way; with a tag
+# that names the training, such as ``vit_small_patch16_224.augreg_in21k_ft_in1k``.
+_TIMM_NAME = re.compile(r"(vit_(small|base)_patch16_\d+)(\.\w+)?")
+_DEIT_NAME = re.compile(r"deit_(small|base)_patch16_224")
 
 
 @dataclass(frozen=True)
@@ -50,32 +56,52 @@ class _Geometry:
 def identify_config(state_dict: Mapping[str, Tensor], source: str = "The file") -> IdentifiedModel:
     """Find which registered model some weights belong to.
 
-    Weights without prediction modules (DeiT's, timm's, LV-ViT's) are those of the dense models.
+    Weights without prediction modules (DeiT's, timm's, LV-ViT's) are those of the dense models. A dense ViT-S/16 or
+    ViT-B/16 can be DeiT's or one of timm's, which has other images; there the name of the file decides.
 
     Args:
         state_dict: tensors by name; only their shapes are looked at, so they may be on the ``meta`` device.
         source: name of the file.
 
     Raises:
-        CheckpointError: the weights are of no registered model; the message says what was found.
+        CheckpointError: the weights are of no registered model, or may be of two; the message says what was found.
     """
     _refuse_other_families(state_dict, source)
     found = _geometry_of_weights(state_dict, source)
     for name in list_models():
         config = model_config(name)
         if _geometry_of_config(config) == found:
-            return IdentifiedModel(name, fit_config(config, state_dict, source))
+            return _told_apart(IdentifiedModel(name, fit_config(config, state_dict, source)), source)
     raise CheckpointError(f"{source} has {found}; the known models are {', '.join(list_models())}.")
 
 
 def named_config(name: str, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
-    """Return the description of a registered model for some weights.
+    """Return the description of a registered model, or of a timm model with the shapes of one, for some weights.
 
     Raises:
         CheckpointError: as in :func:`fit_config`.
         SettingError: there is no model of that name.
     """
-    return fit_config(model_config(name), state_dict, source)
+    images = timm_preprocessing(name)
+    if images is None:
+        return fit_config(model_config(name), state_dict, source)
+    config = model_config(name.partition(".")[0].replace("vit", "deit", 1).rpartition("_")[0] + "_224")
+    return fit_config(replace(config, preprocessing=images), state_dict, source)
+
+
+def timm_preprocessing(name: str) -> Preprocessing | None:
+    """Return how timm prepares the images of its ViT-S/16 or ViT-B/16 of that name, which may be that of a file.
+
+    None for other names.
+    """
+    found = _TIMM_NAME.match(name)
+    if found is None:
+        return None
+    try:
+        own = timm.get_pretrained_cfg(found[0])
+    except RuntimeError:  # what follows the dot is no tag, such as the file's suffix
+        own = timm.get_pretrained_cfg(found[1])
+    return None if own is None else Preprocessing(own.crop_pct, own.mean, own.std)
 
 
 def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
@@ -98,6 +124,22 @@ def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: st
         return replace(config, num_classes=num_classes, image_size=image_size, candidate_classes=candidate_classes)
     except SettingError as error:
         raise CheckpointError(f"{source} is of no model that can be used: {error}") from error
+
+
+def _told_apart(identified: IdentifiedModel, source: str) -> IdentifiedModel:
+    """Tell DeiT's models from timm's of the same shapes by the name of the file, where it is one of theirs."""
+    twin = _DEIT_NAME.fullmatch(identified.name)
+    if twin is None or "deit" in source.lower():
+        return identified
+    other = f"vit_{twin[1]}_patch16_224"
+    images = timm_preprocessing(source)
+    if images is None:
+        raise CheckpointError(
+            f"{source} has the shapes of {identified.name} and of timm's {other}, whose images are normalised in "
+            f"different ways, so it cannot be told which it is: name it, as in load_model(path, {other!r}), or begin "
+            "the file's name with the model's."
+        )
+    return IdentifiedModel(other, replace(identified.config, preprocessing=images))
 
 
 def _refuse_other_families(state_dict: Mapping[str, Tensor], source: str) -> None:

@@ -72,6 +72,9 @@ def test_weights_of_differently_normalised_pictures_are_refused(monkeypatch, tmp
     save_model(create_model(TINY, preprocessing=Preprocessing(mean=HALF, std=HALF)), path)
     with pytest.raises(SettingError, match="another mean"):
         read_start(str(path), create_model(TINY))
+    torch.save(network.state_dict(), tmp_path / "vit_small_patch16_224.pth")
+    with pytest.raises(SettingError, match="another mean"):
+        read_start(str(tmp_path / "vit_small_patch16_224.pth"), create_model(TINY))
 
 
 def test_weights_that_say_what_their_shapes_do_not_show_are_believed(tmp_path):

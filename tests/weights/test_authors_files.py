@@ -66,7 +66,7 @@ def test_the_released_shapes_are_identified(variant, released, is_dense):
         if not (is_dense and key.startswith("score_predictor"))
     }
     name = VARIANTS[variant][0].removeprefix("dynamicvit_" if is_dense else "")
-    identified = identify_config(shapes)
+    identified = identify_config(shapes, f"{variant}.pth")
     assert (identified.name, identified.config) == (name, model_config(name))
 
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 
-from dynamicvit.errors import CheckpointError
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import IMAGENET_MEAN, Preprocessing
 from dynamicvit.models.registry import create_model, model_config
-from dynamicvit.weights.foreign import fit_config, identify_config
+from dynamicvit.weights.foreign import fit_config, identify_config, named_config
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -118,3 +120,57 @@ def test_positions_for_an_absurd_image_are_refused(small):
 def test_weights_for_no_classes_are_refused(small):
     with pytest.raises(CheckpointError, match="at least one class"):
         identify_config(small | {"head.weight": torch.empty(0, 256, device="meta")})
+
+
+@pytest.fixture(scope="module")
+def vit_small() -> dict[str, Tensor]:
+    """The shapes of a dense ViT-S/16, which DeiT-S and timm's vit_small_patch16_224 have alike."""
+    with torch.device("meta"):
+        return timm.create_model("vit_small_patch16_224").state_dict()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch16_224.pth",
+        "vit_small_patch16_224.augreg_in21k_ft_in1k.safetensors",
+        "vit_small_patch16_224.augreg_in21k_ft_in1k",
+        "vit_small_patch16_224-mine.bin",
+    ],
+)
+def test_timms_model_gets_timms_images_where_the_file_is_named_after_it(vit_small, name):
+    identified = identify_config(vit_small, name)
+    assert identified.name == "vit_small_patch16_224"
+    images = Preprocessing(crop_ratio=0.9, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert identified.config == replace(model_config("deit_small_patch16_224"), preprocessing=images)
+
+
+def test_the_training_that_a_name_tells_decides_on_the_images(vit_small):
+    assert identify_config(vit_small, "vit_small_patch16_224.dino.pth").config.preprocessing.mean == IMAGENET_MEAN
+
+
+@pytest.mark.parametrize("name", ["deit_small_patch16_224-cd65a155.pth", "my DeiT.pth"])
+def test_deits_model_keeps_its_own_where_the_file_is_named_after_it(vit_small, name):
+    assert identify_config(vit_small, name).config == model_config("deit_small_patch16_224")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "vit_small.pth", "vit_small_patch16_999.pth"])
+def test_where_shapes_and_name_cannot_tell_it_is_said(vit_small, name):
+    with pytest.raises(CheckpointError, match=r"of deit_small_\w+ and of timm's vit_small_\w+, .*cannot be told"):
+        identify_config(vit_small, name)
+
+
+def test_with_prediction_modules_it_is_the_authors_model():
+    with torch.device("meta"):
+        weights = create_model("dynamicvit_deit_small_patch16_224").state_dict()
+    assert identify_config(weights, "weights.pth").config == model_config("dynamicvit_deit_small_patch16_224")
+
+
+def test_a_model_can_be_named_as_timm_names_it(vit_small):
+    images = named_config("vit_small_patch16_224", vit_small).preprocessing
+    assert (images.mean, images.crop_ratio) == ((0.5, 0.5, 0.5), 0.9)
+    larger = named_config("vit_base_patch16_384", vit_small | {"pos_embed": torch.empty(1, 577, 384, device="meta")})
+    assert (larger.image_size, larger.embed_dim, larger.preprocessing.crop_ratio) == (384, 768, 1.0)
+    assert named_config("deit_small_patch16_224", vit_small) == model_config("deit_small_patch16_224")
+    with pytest.raises(SettingError, match="no model 'vit_small'"):
+        named_config("vit_small", vit_small)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -220,3 +221,15 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tiny_model, tiny
         save_model(tiny_model, tiny_file)
     assert list(tiny_file.parent.iterdir()) == [tiny_file]
     assert tiny_file.read_bytes() == before
+
+
+def test_timms_vit_is_loaded_with_timms_images_once_it_is_known_as_such(tmp_path):
+    vit = timm.create_model("vit_small_patch16_224", num_classes=2, img_size=32).eval()
+    torch.save(vit.state_dict(), tmp_path / "best.pth")
+    with pytest.raises(CheckpointError, match=r"^best\.pth has the shapes of .* it cannot be told which it is"):
+        load_model(tmp_path / "best.pth")
+    loaded = load_model(tmp_path / "best.pth", "vit_small_patch16_224")
+    assert (loaded.config.preprocessing.mean, loaded.config.preprocessing.crop_ratio) == ((0.5, 0.5, 0.5), 0.9)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), vit(images), atol=1e-5, rtol=1e-4)
