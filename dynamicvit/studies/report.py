@@ -15,7 +15,7 @@ from dynamicvit import __version__
 from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DynamicViTError, ReportError
-from dynamicvit.pictures.images import DecodedImage, decode, read
+from dynamicvit.images import DecodedImage, decode, read
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView, analyze_image
 from dynamicvit.tokens.schedule import KeepMass
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dynamicvit.errors import ImageError
+from dynamicvit.images import decode
 from dynamicvit.models.config import Preprocessing
-from dynamicvit.pictures.images import decode
 from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.feature_cache import FeatureCache
 from dynamicvit.training.plan import Crop

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dynamicvit import video
 from dynamicvit.errors import VideoError
-from dynamicvit.pictures import video
-from dynamicvit.pictures.video import ClipReader, ClipWriter
+from dynamicvit.video import ClipReader, ClipWriter
 
 WIDTH, HEIGHT = 96, 64
 

@@ -10,8 +10,8 @@ from PIL import Image, ImageFile, ImageOps
 from torchvision import transforms
 
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.images import MAX_PIXELS, DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.models.config import HALF, ModelConfig, Preprocessing
-from dynamicvit.pictures.images import MAX_PIXELS, DecodedImage, decode, display_crop, prepare, read
 
 CONFIG = ModelConfig()
 LEVEL = 1 / 255

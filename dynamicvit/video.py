@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamicvit.errors import VideoError
-from dynamicvit.pictures.images import MAX_PIXELS
+from dynamicvit.images import MAX_PIXELS
 
 # Both play in Chromium as OpenCV writes them. H.264 is not among them: OpenCV's wheels cannot write it.
 FORMATS = ((".webm", "VP90"), (".webm", "VP80"))
