@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dynamicvit.errors import ImageError
 from dynamicvit.evaluation.accuracy import EvaluationSetting
+from dynamicvit.images import CropBox
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Batch, Share, read_batches
-from dynamicvit.pictures.images import CropBox
 from dynamicvit.pictures.photos import Photo
 from dynamicvit.tokens.selectors import create_selector
 

@@ -12,7 +12,7 @@ from PIL import Image
 from dynamicvit.figures.canvas import KEPT, LINE, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.images import CropBox, DecodedImage, display_crop
 from dynamicvit.studies.analysis import Analysis
 
 SIDE = 448

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dynamicvit.figures.canvas import DENSE, DROPPED, INK, KEPT, LINE, QUIET, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.images import CropBox, DecodedImage, display_crop
 from dynamicvit.studies.analysis import AnalysisSettings, Classification, StageView
 from dynamicvit.studies.report import Report
 from dynamicvit.tokens.schedule import KeepMass

@@ -17,13 +17,13 @@ from PIL import Image, ImageOps
 
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.images import DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
 from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
 from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
 from dynamicvit.weights.io import load_model

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dynamicvit.errors import ImageError
+from dynamicvit.images import CropBox, decode, prepare
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.pictures.images import CropBox, decode, prepare
 from dynamicvit.pictures.photos import Photo
 
 

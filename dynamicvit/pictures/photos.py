@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from dynamicvit.archives import is_hidden
 from dynamicvit.errors import ImageError
+from dynamicvit.images import FORMATS
 from dynamicvit.labels import find_class
-from dynamicvit.pictures.images import FORMATS
-from dynamicvit.pictures.picture_files import is_hidden
 
 _NAMES_SHOWN = 3
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError
+from dynamicvit.images import DecodedImage, decode, prepare, read
 from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
-from dynamicvit.pictures.images import DecodedImage, decode, prepare, read
 from dynamicvit.tokens.schedule import KeepMass, TokenBudget
 from dynamicvit.tokens.selectors import TokenMerger, TokenSelector, create_selector
 

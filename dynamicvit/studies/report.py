@@ -14,7 +14,7 @@ from typing import Any
 from dynamicvit import __version__
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DynamicViTError, ReportError
-from dynamicvit.pictures.images import DecodedImage, decode, read
+from dynamicvit.images import DecodedImage, decode, read
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView, analyze_image
 from dynamicvit.tokens.schedule import KeepMass
 from dynamicvit.weights.io import load_model

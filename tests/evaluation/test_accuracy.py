@@ -11,10 +11,10 @@ from PIL import Image
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
+from dynamicvit.images import decode, prepare
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.pictures.batches import Share
-from dynamicvit.pictures.images import decode, prepare
 from dynamicvit.pictures.photos import Photo
 from dynamicvit.tokens.selectors import SELECTORS
 

@@ -11,7 +11,7 @@ from dynamicvit.figures import sheet as sheet_module
 from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import settings_text, slide_sheet
-from dynamicvit.pictures.images import CropBox, DecodedImage
+from dynamicvit.images import CropBox, DecodedImage
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.studies.report import ModelIdentity, PictureIdentity, Report
 from dynamicvit.tokens.schedule import KeepMass

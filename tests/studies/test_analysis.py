@@ -9,10 +9,10 @@ from studies.examples import decided_model
 
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.images import decode, prepare
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.pictures.images import decode, prepare
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, StageView, analyze, analyze_image, classify_dense
 from dynamicvit.tokens.schedule import KeepMass
 

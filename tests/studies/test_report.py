@@ -17,8 +17,8 @@ from PIL import Image
 
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import ReportError
+from dynamicvit.images import decode
 from dynamicvit.models.registry import create_model
-from dynamicvit.pictures.images import decode
 from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView, analyze_image
 from dynamicvit.studies.report import (
     ModelIdentity,

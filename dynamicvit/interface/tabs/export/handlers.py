@@ -18,12 +18,12 @@ from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.paper import paper_figure
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import slide_sheet
+from dynamicvit.images import CropBox, prepare
 from dynamicvit.interface.captions.captions import file_captions
 from dynamicvit.interface.handlers import LoadedModel, Payload, Workbench
 from dynamicvit.interface.sessions import Picture
 from dynamicvit.interface.settings import settings_from, settings_payload
 from dynamicvit.interface.words import words_in
-from dynamicvit.pictures.images import CropBox, prepare
 from dynamicvit.studies.analysis import AnalysisSettings
 from dynamicvit.studies.report import Report, identify_checkpoint, identify_picture, is_same, read_report, to_json
 from dynamicvit.tokens.schedule import KeepMass

@@ -1,41 +1,20 @@
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import encode, noise, png_that_claims
 from PIL import Image, ImageFile, ImageOps
 from torchvision import transforms
 
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.images import MAX_PIXELS, DecodedImage, decode, display_crop, prepare, read
 from dynamicvit.models.config import HALF, ModelConfig, Preprocessing
-from dynamicvit.pictures.images import MAX_PIXELS, DecodedImage, decode, display_crop, prepare, read
 
 CONFIG = ModelConfig()
 LEVEL = 1 / 255
-
-
-def noise(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    shape = (height, width) if channels == 1 else (height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def encode(picture: Image.Image | np.ndarray, file_format: str = "PNG", **options: object) -> bytes:
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    buffer = io.BytesIO()
-    picture.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    """A few bytes of PNG whose header announces a picture of any size."""
-    data = bytearray(encode(noise(2, 2)))
-    data[16:24] = struct.pack(">II", width, height)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    return bytes(data)
 
 
 def torchvision_input(pixels: np.ndarray, size: int, preprocessing: Preprocessing) -> torch.Tensor:

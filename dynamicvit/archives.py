@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from dynamicvit.errors import ImageError
-from dynamicvit.pictures.images import DecodedImage, decode, read
+from dynamicvit.images import DecodedImage, decode, read
 
-MAX_PICTURES = 500
+MAX_IMAGES = 500
 MAX_ENTRY_BYTES = 50 * 2**20
 MAX_ARCHIVE_BYTES = 2**30  # of all pictures of an archive, unpacked
 MAX_DIRECTORY_BYTES = 4 * 2**20  # of an archive's table of contents, which is read as a whole
@@ -23,7 +23,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack 
 
 
 @dataclass(frozen=True)
-class PictureSource:
+class ImageSource:
     """A picture that can be opened when its turn comes.
 
     Attributes:
@@ -35,7 +35,7 @@ class PictureSource:
     open: Callable[[], DecodedImage]
 
 
-def list_pictures(name: str, path: Path, files: ExitStack) -> list[PictureSource]:
+def list_images(name: str, path: Path, files: ExitStack) -> list[ImageSource]:
     """Give the picture of a file, or the pictures of a ZIP archive without folders and hidden files.
 
     Args:
@@ -47,11 +47,11 @@ def list_pictures(name: str, path: Path, files: ExitStack) -> list[PictureSource
         ImageError: the file is a ZIP archive that is damaged, holds no file or too many.
     """
     if not zipfile.is_zipfile(path):
-        return [PictureSource(name, partial(read, path))]
+        return [ImageSource(name, partial(read, path))]
     archive = _open_archive(name, path, files)
     entries = [entry for entry in archive.infolist() if not entry.is_dir() and not is_hidden(entry.filename)]
     _check_size(name, entries)
-    return [PictureSource(entry.filename, partial(_read_entry, archive, entry)) for entry in entries]
+    return [ImageSource(entry.filename, partial(_read_entry, archive, entry)) for entry in entries]
 
 
 def _open_archive(name: str, path: Path, files: ExitStack) -> zipfile.ZipFile:
@@ -70,14 +70,14 @@ def _check_directory(name: str, path: Path) -> None:
     at = tail.rfind(_END_RECORD)
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
     if _END_RECORD_64 in tail or size > MAX_DIRECTORY_BYTES:
-        raise ImageError(f"The archive {name} has too many entries; take at most {MAX_PICTURES} pictures.")
+        raise ImageError(f"The archive {name} has too many entries; take at most {MAX_IMAGES} pictures.")
 
 
 def _check_size(name: str, entries: list[zipfile.ZipInfo]) -> None:
     if not entries:
         raise ImageError(f"The archive {name} holds no files; put some pictures in it.")
-    if len(entries) > MAX_PICTURES:
-        raise ImageError(f"The archive {name} holds {len(entries)} files; take at most {MAX_PICTURES} at a time.")
+    if len(entries) > MAX_IMAGES:
+        raise ImageError(f"The archive {name} holds {len(entries)} files; take at most {MAX_IMAGES} at a time.")
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
         raise ImageError(f"The archive {name} unpacks to more than {MAX_ARCHIVE_BYTES >> 20} MB; make a smaller one.")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dynamicvit import video
 from dynamicvit.errors import VideoError
-from dynamicvit.pictures import video
-from dynamicvit.pictures.video import ClipReader, ClipWriter
+from dynamicvit.video import ClipReader, ClipWriter
 
 WIDTH, HEIGHT = 96, 64
 
@@ -36,6 +36,37 @@ def write_mp4(path: Path) -> Path:
     for _ in range(5):
         writer.write(frame(100)[..., ::-1].copy())
     writer.release()
+    return path
+
+
+def write_timed(path: Path, numbers: list[int]) -> Path:
+    """An MKV clip whose frames stand at multiples of 1/30 s; frame n is of level 4 n."""
+    source = path.with_suffix(".mp4")
+    size, codec = (WIDTH, HEIGHT), cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(source), cv2.CAP_FFMPEG, codec, 30.0, size)
+    for index in range(len(numbers)):
+        writer.write(frame(4 * index))
+    writer.release()
+    packets = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    packets.set(cv2.CAP_PROP_FORMAT, -1)  # as they are, not decoded
+    raw = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 30.0, size, [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1])
+    for number in numbers:
+        _, packet = packets.read()
+        raw.set(cv2.VIDEOWRITER_PROP_KEY_FLAG, packets.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME))
+        raw.set(cv2.VIDEOWRITER_PROP_PTS, number)
+        raw.write(packet)
+    raw.release()
+    packets.release()
+    return path
+
+
+def with_matrix(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Change how an MP4 clip is to be shown: a, b, c, d of its track's matrix."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # a, b, u, c, d, v of the track's matrix, 16.16 fixed point
+    for place, value in zip((0, 4, 12, 16), matrix, strict=True):
+        data[at + place : at + place + 4] = round(value * 65536).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
     return path
 
 
@@ -92,18 +123,56 @@ def test_fewer_frames_a_second_keep_the_pace(tmp_path: Path, rate: float, expect
 def test_clip_of_a_turned_telephone_is_upright(
     tmp_path: Path, matrix: tuple[int, int, int, int], shape: tuple[int, int], red_side: str
 ) -> None:
-    path = write_mp4(tmp_path / "clip.mp4")
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 44  # a, b, u, c, d, v of the track's matrix, 16.16 fixed point
-    for place, value in zip((0, 4, 12, 16), matrix, strict=True):
-        data[at + place : at + place + 4] = (value * 65536).to_bytes(4, "big", signed=True)
-    path.write_bytes(data)
+    path = with_matrix(write_mp4(tmp_path / "clip.mp4"), matrix)
     with ClipReader(path) as clip:
         first = next(clip.frames())
     assert first.shape == (*shape, 3)
     half = {"top": first[: shape[0] // 3], "bottom": first[-shape[0] // 3 :], "right": first[:, -shape[1] // 3 :]}
     red = half[red_side].mean(axis=(0, 1))
     assert red[0] > red[2] + 100
+
+
+def test_frame_before_a_gap_is_held(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "clip.mkv", [*range(30), *range(300, 330)])  # still from second 1 to 10
+    with ClipReader(path) as clip:
+        levels = levels_of(list(clip.frames(4.0)))
+    # At 0, 0.25, 0.5 and 0.75 s, then the last one before the gap, then at 10, 10.25 s and so on.
+    expected = [0, 28, 60, 88, *[116] * 36, 120, 148, 180, 208]
+    assert len(levels) == len(expected)
+    assert levels == pytest.approx(expected, abs=8)
+
+
+def test_clip_that_begins_with_a_gap_or_is_mostly_gap_keeps_its_pace(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "clip.mkv", [0, 600, 615, 630])
+    with ClipReader(path) as clip:
+        levels = levels_of(list(clip.frames(2.0)))
+    assert levels == pytest.approx([0] * 40 + [4, 8, 12], abs=4)
+
+
+def test_clip_whose_first_frame_comes_late_begins_with_it(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "clip.mkv", [3000 + number for number in range(60)])  # second 100 to 102
+    with ClipReader(path) as clip:
+        assert clip.seconds == pytest.approx(2.0)
+        levels = levels_of(list(clip.frames(2.0)))
+    assert levels == pytest.approx([0, 60, 120, 180], abs=8)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape"),
+    [
+        ((4 / 3, 0, 0, 1), (HEIGHT, 128)),
+        ((1, 0, 0, 4 / 3), (85, WIDTH)),
+        ((0, 1, -4 / 3, 0), (128, HEIGHT)),  # as FFmpeg understands a scale with a turn
+        ((100, 0, 0, 1), (HEIGHT, WIDTH)),
+    ],
+    ids=["wide", "high", "wide and turned", "not credible"],
+)
+def test_pixels_that_are_not_square_are_shown_in_their_shape(
+    tmp_path: Path, matrix: tuple[float, float, float, float], shape: tuple[int, int]
+) -> None:
+    path = with_matrix(write_mp4(tmp_path / "clip.mp4"), matrix)
+    with ClipReader(path) as clip:
+        assert next(clip.frames()).shape == (*shape, 3)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamicvit.errors import VideoError
-from dynamicvit.pictures.images import MAX_PIXELS
+
+Pixels = NDArray[np.uint8]
 
 # Both play in Chromium as OpenCV writes them. H.264 is not among them: OpenCV's wheels cannot write it.
 FORMATS = ((".webm", "VP90"), (".webm", "VP80"))
 CREDIBLE_RATES = (1.0, 240.0)  # recordings of browsers carry the clock's 1000 in place of a frame rate
 USUAL_RATE = 30.0
+MAX_PIXELS = 36_000_000  # of a frame, a little more than 8K; a decoder holds a dozen frames at once
+MAX_PIXEL_ASPECT = 4.0  # the widest pixels in use are 2.2 times as wide as high; beyond this the file is not believed
+TIME_TOLERANCE = 1e-3  # seconds; WebM rounds times to it
 
 # Containers by their first bytes. Anything else that FFmpeg opens is refused, play lists above all: they make it open
 # other files.
@@ -29,24 +33,27 @@ class ClipReader:
     """A video file, open for reading; a context manager.
 
     Attributes:
-        rate: frames a second; :data:`USUAL_RATE` where the file tells nothing credible.
-        seconds: length that the file declares; None where it tells nothing credible.
+        rate: frames a second on average; :data:`USUAL_RATE` where the file tells nothing credible.
+        seconds: length from the first frame on that the file declares; None where it tells nothing credible.
 
     Raises:
         VideoError: the file is no clip that can be read, or its frames are too large.
     """
 
     def __init__(self, path: Path) -> None:
-        _check_container(path)
+        start = _check_container(path)
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError("The clip cannot be read; save it as MP4 or WebM.")
-        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        width, height = self._get(cv2.CAP_PROP_FRAME_WIDTH), self._get(cv2.CAP_PROP_FRAME_HEIGHT)
         if width * height > MAX_PIXELS:
             self._capture.release()
             raise VideoError(f"The clip's frames have more than {MAX_PIXELS // 1_000_000} megapixels; scale it down.")
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate, count = self._get(cv2.CAP_PROP_FPS), self._get(cv2.CAP_PROP_FRAME_COUNT)
+        self._is_grabbed = self._capture.grab()
+        if start.startswith(_MATROSKA):
+            # Matroska declares where the clip ends and not how long it is, and OpenCV makes a number of frames of it.
+            count -= self._get(cv2.CAP_PROP_PTS)
         is_credible = CREDIBLE_RATES[0] <= rate <= CREDIBLE_RATES[1]
         self.rate: float = rate if is_credible else USUAL_RATE
         self.seconds: float | None = count / rate if is_credible and count > 0 else None
@@ -59,20 +66,51 @@ class ClipReader:
     ) -> None:
         self._capture.release()
 
-    def frames(self, rate: float = math.inf) -> Iterator[NDArray[np.uint8]]:
-        """Give frames from where reading stands, (H, W, 3) uint8 RGB and upright, at most ``rate`` a second.
+    def frames(self, rate: float = math.inf) -> Iterator[Pixels]:
+        """Return the frames from where reading stands, (H, W, 3) uint8 RGB, upright and with square pixels.
 
-        They are chosen by their times, so that a clip with an uneven rate keeps its pace. The last ones of a damaged
-        clip are missing without a word, as in a player.
+        With a ``rate``, these are the frames that a player shows at each multiple of 1 / rate seconds, so that a clip
+        with an uneven rate keeps its pace: a frame before a gap is held. But at more than the clip's own rate, no frame
+        comes twice. The last ones of a damaged clip are missing without a word, as in a player.
         """
-        due = 0.0
-        while self._capture.grab():
-            if self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 < due - 1e-3:
-                continue
+        if math.isinf(rate):
+            yield from (self._displayed(frame) for _, frame in self._timed_frames())
+            return
+        shown, shown_at, due, usual = None, 0.0, 0.0, 1.0 / self.rate
+        for at, frame in self._timed_frames():
+            if shown is not None and at > shown_at:
+                usual = min(usual, at - shown_at)
+                times = max(0, math.ceil((at - TIME_TOLERANCE - due) * rate))
+                is_held = at - shown_at > 1.5 * usual
+                for _ in range(times if is_held else min(times, 1)):
+                    yield self._displayed(shown)
+                due += times / rate
+            shown, shown_at = frame, at
+        if shown is not None and due <= shown_at + TIME_TOLERANCE:
+            yield self._displayed(shown)
+
+    def _timed_frames(self) -> Iterator[tuple[float, Pixels]]:
+        """Return each frame, BGR, with its time in seconds after the first one."""
+        while self._is_grabbed:
             has_frame, pixels = self._capture.retrieve()
             if has_frame:
-                yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-            due += 1.0 / rate
+                yield self._get(cv2.CAP_PROP_POS_MSEC) / 1000.0, pixels
+            self._is_grabbed = self._capture.grab()
+
+    def _displayed(self, frame: Pixels) -> Pixels:
+        """Return a frame in RGB, widened or heightened until its pixels are square."""
+        rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        across, down = self._get(cv2.CAP_PROP_SAR_NUM), self._get(cv2.CAP_PROP_SAR_DEN)
+        if not (across > 0 and down > 0 and 1 / MAX_PIXEL_ASPECT <= across / down <= MAX_PIXEL_ASPECT):
+            return rgb
+        if self._get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90:  # the frame was turned, its pixels' shape was not
+            across, down = down, across
+        height, width = rgb.shape[:2]
+        size = round(width * max(1.0, across / down)), round(height * max(1.0, down / across))
+        return rgb if size == (width, height) else cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
+
+    def _get(self, key: int) -> float:
+        return float(self._capture.get(key))
 
 
 class ClipWriter:
@@ -98,7 +136,7 @@ class ClipWriter:
         if self._writer is not None:
             self._writer.release()
 
-    def write(self, frame: NDArray[np.uint8]) -> None:
+    def write(self, frame: Pixels) -> None:
         """Append a frame, (H, W, 3) uint8 RGB with an even height and width.
 
         Raises:
@@ -118,7 +156,8 @@ class ClipWriter:
         raise VideoError("OpenCV cannot write WebM clips here; install opencv-python-headless from PyPI.")
 
 
-def _check_container(path: Path) -> None:
+def _check_container(path: Path) -> bytes:
+    """Return the first bytes of a file that is a container of a kind which refers to no other files."""
     try:
         with path.open("rb") as file:
             start = file.read(12)
@@ -129,3 +168,4 @@ def _check_container(path: Path) -> None:
     is_avi = start.startswith(_RIFF) and start[8:12] == b"AVI "
     if not (start[4:8] in _BOXES or start.startswith((_MATROSKA, _OGG)) or is_avi):
         raise VideoError("This file is not a clip that can be read; save it as MP4, MOV, WebM or AVI.")
+    return start
