@@ -9,65 +9,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynamicvit.analysis.comparison import Comparison, compare
+    from dynamicvit.analysis.prepared import PreparedImage, analyze_image
+    from dynamicvit.analysis.report import Report, read_report, reproduce
+    from dynamicvit.analysis.results import Analysis
+    from dynamicvit.budget import BaseRatio, Budget, KeepMass, StageRatios
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.config import ModelConfig, Preprocessing
     from dynamicvit.models.registry import create_model, list_models
+    from dynamicvit.models.selectors import create_selector
     from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
-    from dynamicvit.studies.analysis import Analysis, analyze_image
-    from dynamicvit.studies.comparison import Comparison, compare
-    from dynamicvit.studies.report import Report, read_report, reproduce
-    from dynamicvit.tokens.schedule import KeepMass
-    from dynamicvit.tokens.selectors import create_selector
     from dynamicvit.weights.io import load_checkpoint, load_model, save_model
 
 _HOME = {
-    "Analysis": "studies.analysis",
-    "Comparison": "studies.comparison",
+    "Analysis": "analysis.results",
+    "BaseRatio": "budget",
+    "Budget": "budget",
+    "Comparison": "analysis.comparison",
     "DynamicVisionTransformer": "models.vit",
-    "KeepMass": "tokens.schedule",
+    "KeepMass": "budget",
     "ModelConfig": "models.config",
+    "PreparedImage": "analysis.prepared",
     "Preprocessing": "models.config",
     "Profile": "costs.profiling",
-    "Report": "studies.report",
+    "Report": "analysis.report",
     "SparseOutput": "models.vit",
     "StageDecision": "models.vit",
-    "analyze_image": "studies.analysis",
-    "compare": "studies.comparison",
+    "StageRatios": "budget",
+    "analyze_image": "analysis.prepared",
+    "compare": "analysis.comparison",
     "create_model": "models.registry",
-    "create_selector": "tokens.selectors",
+    "create_selector": "models.selectors",
     "list_models": "models.registry",
     "load_checkpoint": "weights.io",
     "load_model": "weights.io",
     "profile": "costs.profiling",
-    "read_report": "studies.report",
-    "reproduce": "studies.report",
+    "read_report": "analysis.report",
+    "reproduce": "analysis.report",
     "save_model": "weights.io",
 }
 
 __version__ = "0.1.0"
-__all__ = [
-    "Analysis",
-    "Comparison",
-    "DynamicVisionTransformer",
-    "KeepMass",
-    "ModelConfig",
-    "Preprocessing",
-    "Profile",
-    "Report",
-    "SparseOutput",
-    "StageDecision",
-    "analyze_image",
-    "compare",
-    "create_model",
-    "create_selector",
-    "list_models",
-    "load_checkpoint",
-    "load_model",
-    "profile",
-    "read_report",
-    "reproduce",
-    "save_model",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -23,11 +23,11 @@ from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting,
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
 from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
+from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Share, UnreadablePhoto
 from dynamicvit.pictures.class_folders import where_classes_lie
 from dynamicvit.pictures.photos import PhotoListing, join, listed, read_labels, read_photos
-from dynamicvit.tokens.selectors import SELECTORS
 from dynamicvit.weights.io import load_model
 
 Result = TypeVar("Result", Evaluation, Coverage)

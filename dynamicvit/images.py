@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dynamicvit.errors import ImageError, SettingError
@@ -113,6 +113,29 @@ def decode(data: bytes) -> DecodedImage:
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])
     return DecodedImage(np.asarray(picture), source_format, hashlib.sha256(data).hexdigest())
+
+
+def as_image(source: str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImage) -> DecodedImage:
+    """Return a decoded image, given as a path, a file's bytes, a Pillow image, pixels or decoded already.
+
+    Args:
+        source: pixels are (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: it cannot be read, or pixels have another shape or type.
+    """
+    if isinstance(source, DecodedImage):
+        return source
+    if isinstance(source, bytes):
+        return decode(source)
+    if isinstance(source, Image.Image):
+        upright = ImageOps.exif_transpose(_averageable(source))
+        return DecodedImage(np.asarray(_opaque_rgb(_shrink(upright))), source.format or "unknown")
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
+            raise ImageError(f"Pixels must be (H, W, 3) uint8 RGB; got {source.shape} {source.dtype}.")
+        return DecodedImage(source, "unknown")
+    return read(source)
 
 
 def prepare(image: DecodedImage, config: ModelConfig, size: int | None = None) -> ModelInput:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import TokenBudget
-from dynamicvit.tokens.selectors import TokenMerger, TokenSelector
+from dynamicvit.models.selectors import TokenMerger, TokenSelector
+from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio
 
 MIN_ROUNDS = 3
 Execute = Callable[[Callable[[], Any]], Any]
@@ -61,7 +60,7 @@ class PairTiming:
 def time_pair(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: TokenBudget,
+    keep_ratio: KeepRatio,
     selector: TokenSelector | TokenMerger | None = None,
     *,
     max_rounds: int = 15,
@@ -133,7 +132,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def device_name(device: torch.device | str) -> str:
-    """Give a device's name for people, for example ``"Intel Xeon Processor, 2 threads"`` or ``"NVIDIA H100"``."""
+    """Return a device's name for people, for example ``"Intel Xeon Processor, 2 threads"`` or ``"NVIDIA H100"``."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -147,10 +146,10 @@ def device_name(device: torch.device | str) -> str:
 def _timed_forward(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: TokenBudget | None,
+    keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,
 ) -> float:
-    """Give the milliseconds of one forward pass."""
+    """Return the milliseconds of one forward pass."""
     synchronize(images.device)
     start = time.perf_counter()
     model.forward_stages(images, keep_ratio, selector)
@@ -164,7 +163,7 @@ def _timing(times_ms: list[float]) -> Timing:
 
 
 def _processor_name() -> str:
-    """Give the processor's name; Python itself knows it only on some systems."""
+    """Return the processor's name; Python itself knows it only on some systems."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

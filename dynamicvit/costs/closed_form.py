@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.tokens.merging import matching_rounds
+from dynamicvit.models.merging import matching_rounds
 
 
 def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str) -> int:
-    """Give the multiply-adds of one picture after the embedding.
+    """Return the multiply-adds of one picture after the embedding.
 
     Args:
         config: of the model.

@@ -10,7 +10,6 @@ The formulas are torch's. It has none for fused attention on the CPU, which ``Fl
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,9 +19,10 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop
+
+from dynamicvit.costs.watching import watch_modules
 
 PREDICTORS = "score_predictor"
 # What the predictors that compare answers have in common; no part of any one of them.
@@ -81,16 +81,14 @@ class MacCounter:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = {module: name for name, module in model.named_modules()}
+        self._model = model
         self._counts: Counter[str] = Counter()
         self._running = [""]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread = threading.get_ident()
-        # Hooks for all modules of the process, not on the model: the model is shared between threads.
-        self._stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
-        self._stack.callback(register_module_forward_hook(self._leave_module).remove)
+        names = {module: name for name, module in self._model.named_modules()}
+        self._stack.enter_context(watch_modules(names, self._running.append, lambda _: self._running.pop()))
         self._stack.enter_context(_Interceptor(self._record))
         return self
 
@@ -98,19 +96,11 @@ class MacCounter:
         self._stack.close()
 
     def report(self) -> MacReport:
-        """Give what has been counted so far."""
+        """Return what has been counted so far."""
         return MacReport(MappingProxyType(dict(self._counts)))
 
     def _record(self, flops: int) -> None:
         self._counts[self._running[-1]] += flops // 2
-
-    def _enter_module(self, module: nn.Module, args: Any) -> None:
-        if threading.get_ident() == self._thread and module in self._names:
-            self._running.append(self._names[module])
-
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == self._thread and module in self._names:
-            self._running.pop()
 
 
 class _Interceptor(TorchDispatchMode):

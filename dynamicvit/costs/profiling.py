@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from dynamicvit.costs.benchmark import Execute, at_once, device_name, synchronize, take_turns
-from dynamicvit.costs.macs import FIRST_ANSWER, PREDICTORS, MacCounter, MacReport
-from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput
-from dynamicvit.tokens.schedule import TokenBudget
-from dynamicvit.tokens.selectors import TokenMerger, TokenSelector
+from dynamicvit.costs.macs import MacCounter
+from dynamicvit.costs.watching import watch_modules
+from dynamicvit.models.selectors import TokenMerger, TokenSelector
+from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio, PartKind
 
-Kind = Literal["stem", "predictor", "block", "read-out", "other"]
+Kind = PartKind | Literal["other"]
 PartKey = tuple[Kind, int | None]
 
 
@@ -84,7 +81,7 @@ class Profile:
 def profile(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: TokenBudget,
+    keep_ratio: KeepRatio,
     selector: TokenSelector | TokenMerger | None = None,
     *,
     max_rounds: int = 15,
@@ -131,56 +128,62 @@ class _Outline:
     macs: int
 
 
-_READ_OUT = ("norm", "head", "token_readout", "aux_head")
-
-
 @torch.inference_mode()
 def _counted_parts(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: TokenBudget | None,
+    keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,
 ) -> list[_Outline]:
-    """Run one forward pass and give its parts with their tokens and multiply-adds."""
+    """Return the parts of one forward pass, in the order in which they run, with their tokens and multiply-adds."""
     with MacCounter(model) as counter:
         output = model.forward_stages(images, keep_ratio, selector)
-    report = counter.report()
-    parts = list(_parts_in_order(output, report, model.config.depth))
-    rest = report.total - sum(part.macs for part in parts)
-    return [*parts, _Outline("other", None, output.grid[0] * output.grid[1], rest)]
-
-
-def _parts_in_order(output: SparseOutput, report: MacReport, depth: int) -> Iterator[_Outline]:
-    live = output.grid[0] * output.grid[1]
+    macs: dict[PartKey, int] = defaultdict(int)
+    names = {module: name for name, module in model.named_modules()}
+    for kind, number, module in model.parts():
+        macs[kind, number] += counter.report().within(names[module])
+    all_tokens = output.grid[0] * output.grid[1]
+    live, outlines = all_tokens, [_Outline("stem", None, all_tokens, macs["stem", None])]
     stages = {stage.block: (number, stage) for number, stage in enumerate(output.stages, 1)}
-    yield _Outline("stem", None, live, report.within("patch_embed"))
-    for block in range(depth):
+    for block in range(model.config.depth):
         if block in stages:
             number, stage = stages[block]
-            first_answer = report.within(FIRST_ANSWER) if number == 1 else 0
-            if macs := report.within(f"{PREDICTORS}.{number - 1}") + first_answer:
-                yield _Outline("predictor", number, live, macs)
+            if macs["predictor", number]:  # other ways to choose do not run it
+                outlines.append(_Outline("predictor", number, live, macs["predictor", number]))
             live = stage.kept_patches.shape[1]
-        yield _Outline("block", block, live, report.within(f"blocks.{block}"))
-    yield _Outline("read-out", None, live, sum(report.within(name) for name in _READ_OUT))
+        outlines.append(_Outline("block", block, live, macs["block", block]))
+    outlines.append(_Outline("read-out", None, live, macs["read-out", None]))
+    rest = counter.report().total - sum(macs.values())
+    return [*outlines, _Outline("other", None, all_tokens, rest)]
 
 
 @torch.inference_mode()
 def _timed_parts(
     model: DynamicVisionTransformer,
     images: Tensor,
-    keep_ratio: TokenBudget | None,
+    keep_ratio: KeepRatio | None,
     selector: TokenSelector | TokenMerger | None,
 ) -> tuple[dict[PartKey, float], float]:
-    """Give the milliseconds of each part of one forward pass, and of the whole."""
-    with _PartTimer(model, images.device) as timer:
+    """Return the milliseconds of each part of one forward pass, and of the whole."""
+    keys: dict[nn.Module, PartKey] = {module: (kind, number) for kind, number, module in model.parts()}
+    times: dict[PartKey, float] = defaultdict(float)
+
+    def now() -> float:
         synchronize(images.device)
-        start = time.perf_counter()
+        return time.perf_counter() * 1e3
+
+    def started(key: PartKey) -> None:
+        times[key] -= now()
+
+    def ended(key: PartKey) -> None:
+        times[key] += now()
+
+    with watch_modules(keys, started, ended):
+        start = now()
         model.forward_stages(images, keep_ratio, selector)
-        synchronize(images.device)
-        whole = (time.perf_counter() - start) * 1e3
-    timer.times["other", None] = whole - sum(timer.times.values())
-    return timer.times, whole
+        whole = now() - start
+    times["other", None] = whole - sum(times.values())
+    return times, whole
 
 
 def _pass_profile(outlines: list[_Outline], rounds: Sequence[tuple[dict[PartKey, float], float]]) -> PassProfile:
@@ -189,48 +192,3 @@ def _pass_profile(outlines: list[_Outline], rounds: Sequence[tuple[dict[PartKey,
         return Part(outline.kind, outline.number, outline.tokens, outline.macs, float(np.median(times)))
 
     return PassProfile(tuple(map(part, outlines)), float(np.median([whole for _, whole in rounds])))
-
-
-class _PartTimer:
-    """Times the parts of a model inside a ``with`` block, on the calling thread alone.
-
-    Like :class:`~dynamicvit.costs.macs.MacCounter` it leaves the model as it is, which other threads may be using.
-
-    Attributes:
-        times: milliseconds of each part that ran.
-    """
-
-    def __init__(self, model: DynamicVisionTransformer, device: torch.device) -> None:
-        self.times: dict[PartKey, float] = defaultdict(float)
-        self._keys = _modules_of_parts(model)
-        self._device = device
-        self._stack = ExitStack()
-        self._start = 0.0
-
-    def __enter__(self) -> Self:
-        self._thread = threading.get_ident()
-        self._stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
-        self._stack.callback(register_module_forward_hook(self._leave_module).remove)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def _enter_module(self, module: nn.Module, args: Any) -> None:
-        if threading.get_ident() == self._thread and module in self._keys:
-            synchronize(self._device)
-            self._start = time.perf_counter()
-
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == self._thread and module in self._keys:
-            synchronize(self._device)
-            self.times[self._keys[module]] += (time.perf_counter() - self._start) * 1e3
-
-
-def _modules_of_parts(model: DynamicVisionTransformer) -> dict[nn.Module, PartKey]:
-    keys: dict[nn.Module, PartKey] = {model.patch_embed: ("stem", None)}
-    keys |= {block: ("block", index) for index, block in enumerate(model.blocks)}
-    if model.first_answer is not None:
-        keys[model.first_answer] = ("predictor", 1)
-    keys |= {predictor: ("predictor", stage) for stage, predictor in enumerate(model.score_predictor, 1)}
-    return keys | {getattr(model, name): ("read-out", None) for name in _READ_OUT if getattr(model, name) is not None}

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.models.selectors import create_selector
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Batch, Share, UnreadablePhoto, read_batches
 from dynamicvit.pictures.photos import Photo
-from dynamicvit.tokens.selectors import create_selector
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor
 from dynamicvit.errors import ImageError
 from dynamicvit.evaluation.accuracy import EvaluationSetting
 from dynamicvit.images import CropBox
+from dynamicvit.models.selectors import create_selector
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.pictures.batches import Batch, Share, read_batches
 from dynamicvit.pictures.photos import Photo
-from dynamicvit.tokens.selectors import create_selector
 
 # Where boxes fill less or more of the crop, the share inside them says little about the choice of tokens.
 BOXES_FILL = (0.05, 0.6)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dynamicvit.analysis.results import Analysis
 from dynamicvit.figures.canvas import KEPT, LINE, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.images import CropBox, DecodedImage, display_crop
-from dynamicvit.studies.analysis import Analysis
 
 SIDE = 448
 CAPTION = 52  # pixels below the picture

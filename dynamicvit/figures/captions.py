@@ -28,8 +28,8 @@ class Captions:
         fonts: families to write with; the first one that has a character is used for it.
     """
 
-    keep_ratio: str = "keep ratio {ratio}"
-    keep_mass: str = "adaptive, keep mass {share}"
+    keep_ratio: str = "keep ratio {numbers}"
+    keep_mass: str = "adaptive, keep mass {numbers}"
     input: str = "Input: {count} tokens"
     stage: str = "Stage {number}: {kept} of {all} tokens"
     stage_detail: str = "{share} kept, after block {block}"

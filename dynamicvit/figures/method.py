@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dynamicvit.analysis.results import Analysis, StageView
 from dynamicvit.figures.canvas import Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.sheet import percent_text, shortened
 from dynamicvit.figures.svg import DENSE, DROPPED, KEPT, LINE, PAGE, PIXELS_PER_INCH, QUIET, TEXT
 from dynamicvit.images import CropBox, DecodedImage, display_crop
-from dynamicvit.studies.analysis import Analysis, StageView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

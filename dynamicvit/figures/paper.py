@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dynamicvit.analysis.results import Analysis
 from dynamicvit.figures.canvas import QUIET, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.figures.sheet import settings_text, shortened
 from dynamicvit.images import CropBox, DecodedImage, display_crop
-from dynamicvit.studies.analysis import Analysis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dynamicvit.analysis.report import Report
+from dynamicvit.analysis.results import AnalysisSettings, Classification, StageView
 from dynamicvit.figures.canvas import DENSE, DROPPED, INK, KEPT, LINE, QUIET, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.images import CropBox, DecodedImage, display_crop
-from dynamicvit.studies.analysis import AnalysisSettings, Classification, StageView
-from dynamicvit.studies.report import Report
-from dynamicvit.tokens.schedule import KeepMass
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,12 +45,9 @@ def slide_sheet(image: DecodedImage, crop: CropBox, report: Report, title: str, 
 
 def settings_text(settings: AnalysisSettings, captions: Captions = ENGLISH) -> str:
     """Say the keep ratio, the ratios of the stages or the keep mass, and a selector that is not the predictors."""
-    ratio = settings.keep_ratio
-    if isinstance(ratio, KeepMass):
-        text = captions.keep_mass.format(share=f"{ratio.share:.{SETTING_DIGITS}f}")
-    else:
-        ratios = ratio if isinstance(ratio, tuple) else (ratio,)
-        text = captions.keep_ratio.format(ratio=" / ".join(f"{value:.{SETTING_DIGITS}f}" for value in ratios))
+    numbers = " / ".join(f"{number:.{SETTING_DIGITS}f}" for number in settings.budget.numbers)
+    caption = captions.keep_mass if settings.budget.is_adaptive else captions.keep_ratio
+    text = caption.format(numbers=numbers)
     return text if settings.selector == "predictor" else f"{text}, {settings.selector} ({settings.seed})"
 
 

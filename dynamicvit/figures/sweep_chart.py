@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dynamicvit.analysis.results import Classification
+from dynamicvit.analysis.sweep import SweepPoint, find_stable_range
 from dynamicvit.figures.svg import DENSE, DROPPED, KEPT, PAGE, QUIET, TEXT_PIXELS, page_figure, plain_axes
-from dynamicvit.studies.analysis import Classification
-from dynamicvit.studies.sweep import SweepPoint, find_holding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def draw_sweep(
     plain_axes(axes, title=y_title)
     axes.set_xlabel(x_title, loc="right", fontsize=TEXT_PIXELS, color=QUIET)
     axes.margins(x=0.06)
-    _shade_holding(axes, points)
+    _shade_stable(axes, points)
     axes.plot(*_places(points), color=KEPT, linewidth=1.5, alpha=0.5)
     for point in points:
         _mark(axes, point)
@@ -55,9 +55,9 @@ def _places(points: Sequence[SweepPoint]) -> tuple[list[float], list[float]]:
     return [point.macs / 1e9 for point in points], [100 * point.confidence for point in points]
 
 
-def _shade_holding(axes: Axes, points: Sequence[SweepPoint]) -> None:
+def _shade_stable(axes: Axes, points: Sequence[SweepPoint]) -> None:
     """Shade from the point down to which the prediction holds up to the most expensive one."""
-    last = find_holding(points).last
+    last = find_stable_range(points).last
     if last is not None:
         axes.axvspan(last.macs / 1e9, max(point.macs for point in points) / 1e9, color=KEPT, alpha=0.1, linewidth=0)
         axes.axvline(last.macs / 1e9, color=KEPT, linewidth=1.5, linestyle=(0, (4, 3)))
@@ -84,7 +84,7 @@ def _fit_height(axes: Axes, highest: float) -> None:
 
 def _label_ratios(axes: Axes, points: Sequence[SweepPoint], width: int) -> None:
     """Write the ratio down to which the prediction holds, and some others that are not too near to it."""
-    last = find_holding(points).last
+    last = find_stable_range(points).last
     macs_per_pixel = (points[-1].macs - points[0].macs) / width
     for point in points:
         if point == last:

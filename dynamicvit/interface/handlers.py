@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
+from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.budget import BaseRatio
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.images import DecodedImage, decode, display_crop, prepare, read
@@ -24,8 +26,12 @@ from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, analyze, classify_dense
-from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
+from dynamicvit.weights.available import (
+    AvailableModel,
+    checkpoint_folder,
+    list_available,
+    list_problems,
+)
 from dynamicvit.weights.io import load_model
 from dynamicvit.weights.published import download
 
@@ -198,7 +204,7 @@ class Workbench:
         picture, loaded, checked = self.picture(image), self.load(model), settings_from(settings)
         saved = self.analysis(picture, loaded, checked).saved_share
         tensor = self.view(picture, loaded).tensor
-        budget = checked.keep_ratio
+        budget = checked.budget
         timing = time_pair(loaded.model, tensor, budget, budget_ms=MEASURING_BUDGET_MS, execute=self.run)
         return describe_timing(timing, saved, words_in(language))
 
@@ -208,7 +214,8 @@ class Workbench:
         Raises:
             DynamicViTError: the picture, the ratio or the model cannot be used.
         """
-        image, loaded, settings = decode(upload.read()), self.load(model), AnalysisSettings(checked_ratio(ratio))
+        settings = AnalysisSettings(BaseRatio(checked_ratio(ratio)))
+        image, loaded = decode(upload.read()), self.load(model)
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
         return _plain(analysis, loaded.entry)
@@ -331,7 +338,7 @@ def _plain(analysis: Analysis, entry: AvailableModel) -> Payload:
     """Give an analysis as plain numbers for programs."""
     return {
         "model": entry.key,
-        "keep_ratio": analysis.settings.keep_ratio,
+        **analysis.settings.budget.to_json(),
         "grid": list(analysis.grid),
         "stages": [
             {"stage": stage.number, "block": stage.block, "kept_patches": list(stage.kept_patches)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicvit.analysis.results import AnalysisSettings
+from dynamicvit.budget import BaseRatio, KeepMass, StageRatios
 from dynamicvit.errors import SettingError
-from dynamicvit.studies.analysis import AnalysisSettings
-from dynamicvit.tokens.schedule import KeepMass
 
 MIN_RATIO, MAX_RATIO = 0.1, 1.0
 MIN_STAGE_RATIO = 0.01
@@ -30,15 +30,13 @@ def settings_from(payload: object) -> AnalysisSettings:
     if "keep_mass" in asked:
         return AnalysisSettings(KeepMass(_checked(asked["keep_mass"], "keep mass", MIN_RATIO)))
     ratio = asked["keep_ratio"]
-    return AnalysisSettings(_stage_ratios(ratio) if isinstance(ratio, list | tuple) else checked_ratio(ratio))
+    budget = StageRatios(_stage_ratios(ratio)) if isinstance(ratio, list | tuple) else BaseRatio(checked_ratio(ratio))
+    return AnalysisSettings(budget)
 
 
 def settings_payload(settings: AnalysisSettings) -> dict[str, Any]:
     """Give settings as :func:`settings_from` takes them, ready for JSON."""
-    ratio = settings.keep_ratio
-    if isinstance(ratio, KeepMass):
-        return {"keep_mass": ratio.share}
-    return {"keep_ratio": list(ratio) if isinstance(ratio, tuple) else ratio}
+    return settings.budget.to_json()
 
 
 def checked_ratio(ratio: object) -> float:

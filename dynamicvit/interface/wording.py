@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
+from dynamicvit.budget import Budget
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.words import Words
-from dynamicvit.studies.analysis import Analysis, Classification, Prediction, StageView
-from dynamicvit.tokens.schedule import KeepMass
 from dynamicvit.weights.available import TrainedRatio
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -30,7 +30,7 @@ def describe_analysis(
         words: of the visitor's language.
     """
     rows, columns = analysis.grid
-    budget = analysis.settings.keep_ratio
+    budget = analysis.settings.budget
     return {
         "title": title,
         "grid": [rows, columns],
@@ -75,13 +75,13 @@ def describe_timing(timing: PairTiming, saved_share: float, words: Words) -> dic
     }
 
 
-def budget_note(budget: float | tuple[float, ...] | KeepMass, trained: Sequence[TrainedRatio], words: Words) -> str:
+def budget_note(budget: Budget, trained: Sequence[TrainedRatio], words: Words) -> str:
     """Say what the settings mean for a model; empty when nobody knows what it was trained for."""
-    if isinstance(budget, KeepMass):
-        return words("ratio.adaptive", share=percent(budget.share))
-    if isinstance(budget, tuple):
+    if budget.kind == "ratio":
+        return ratio_note(budget.numbers[0], trained, words)
+    if budget.kind == "stages":
         return words("ratio.own_stages")
-    return ratio_note(budget, trained, words)
+    return words("ratio.adaptive", share=percent(budget.numbers[0]))
 
 
 def ratio_note(ratio: float, trained: Sequence[TrainedRatio], words: Words) -> str:
@@ -141,12 +141,13 @@ def _confidence(dense: Classification, pruned: Classification, words: Words) -> 
     return words("prediction.low", shares=words.listed(low)) if low else ""
 
 
-def _budget_aside(budget: float | tuple[float, ...] | KeepMass, words: Words) -> str:
-    if isinstance(budget, KeepMass):
-        return words("prediction.adaptive_aside", share=percent(budget.share))
-    if isinstance(budget, tuple):
-        return words("prediction.stages_aside", ratios=" · ".join(f"{ratio:.2f}" for ratio in budget))
-    return words("prediction.pruned_aside", ratio=f"{budget:.2f}")
+def _budget_aside(budget: Budget, words: Words) -> str:
+    if budget.kind == "mass":
+        return words("prediction.adaptive_aside", share=percent(budget.numbers[0]))
+    numbers = " · ".join(f"{number:.2f}" for number in budget.numbers)
+    if budget.kind == "stages":
+        return words("prediction.stages_aside", ratios=numbers)
+    return words("prediction.pruned_aside", ratio=numbers)
 
 
 def _macs(analysis: Analysis) -> dict[str, Any]:

@@ -70,9 +70,9 @@ class ModelConfig:
             the stages of EfficientNet-Lite0.
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
         token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
-            alone (see :class:`~dynamicvit.models.readout.TokenReadout`).
+            alone (see :mod:`dynamicvit.models.hybrid`).
         candidate_classes: the prediction modules compare answers over that many classes
-            (:class:`~dynamicvit.models.predictor.AnswerPredictor`), which needs a token read-out; 0 gives the paper's.
+            (see :mod:`dynamicvit.models.hybrid`), which needs a token read-out; 0 gives the paper's.
         prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
         trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
         preprocessing: how its input pictures are prepared.
@@ -110,8 +110,12 @@ class ModelConfig:
             raise SettingError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}.")
         if self.embedding == "lvvit" and self.patch_size % 2:
             raise SettingError(f"LV-ViT's stem needs an even patch_size; got {self.patch_size}.")
+        if self.has_aux_head != (self.embedding == "lvvit"):
+            raise SettingError("LV-ViT has an auxiliary head and the other models have none; set has_aux_head so.")
         if self.embedding == "lite0" and self.patch_size != 16:
             raise SettingError(f"The EfficientNet-Lite0 stem has a patch_size of 16; got {self.patch_size}.")
+        if self.embedding == "lite0" and not self.token_features:
+            raise SettingError("The EfficientNet-Lite0 stem needs a token read-out; set token_features too.")
         if self.candidate_classes and not self.token_features:
             raise SettingError("Comparing answers (candidate_classes) needs a token read-out; set token_features too.")
         if self.prune_locations and self.embed_dim % 4:

@@ -8,7 +8,13 @@ from typing import Any
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import HALF, ModelConfig, Preprocessing
+from dynamicvit.models.hybrid import Hybrid
+from dynamicvit.models.lvvit import LVViT
 from dynamicvit.models.vit import DynamicVisionTransformer
+
+_LVVIT = ModelConfig(
+    mlp_ratio=3.0, qkv_bias=False, norm_eps=1e-5, residual_divisor=2.0, embedding="lvvit", has_aux_head=True
+)
 
 _PRUNED: dict[str, ModelConfig] = {
     "dynamicvit_deit_256_patch16_224": ModelConfig(
@@ -20,31 +26,11 @@ _PRUNED: dict[str, ModelConfig] = {
     "dynamicvit_deit_base_patch16_224": ModelConfig(
         embed_dim=768, num_heads=12, prune_locations=(3, 6, 9), trained_keep_ratios=(0.7,)
     ),
-    "dynamicvit_lvvit_small_patch16_224": ModelConfig(
-        embed_dim=384,
-        depth=16,
-        num_heads=6,
-        mlp_ratio=3.0,
-        qkv_bias=False,
-        norm_eps=1e-5,
-        residual_divisor=2.0,
-        embedding="lvvit",
-        has_aux_head=True,
-        prune_locations=(4, 8, 12),
-        trained_keep_ratios=(0.5, 0.7),
+    "dynamicvit_lvvit_small_patch16_224": replace(
+        _LVVIT, embed_dim=384, depth=16, num_heads=6, prune_locations=(4, 8, 12), trained_keep_ratios=(0.5, 0.7)
     ),
-    "dynamicvit_lvvit_medium_patch16_224": ModelConfig(
-        embed_dim=512,
-        depth=20,
-        num_heads=8,
-        mlp_ratio=3.0,
-        qkv_bias=False,
-        norm_eps=1e-5,
-        residual_divisor=2.0,
-        embedding="lvvit",
-        has_aux_head=True,
-        prune_locations=(5, 10, 15),
-        trained_keep_ratios=(0.7,),
+    "dynamicvit_lvvit_medium_patch16_224": replace(
+        _LVVIT, embed_dim=512, depth=20, num_heads=8, prune_locations=(5, 10, 15), trained_keep_ratios=(0.7,)
     ),
     # The geometry of the checkpoint that ships with this project; not one of the paper's.
     "dynamicvit_lite0_256_patch16_224": ModelConfig(
@@ -66,12 +52,12 @@ _REGISTRY: dict[str, ModelConfig] = _PRUNED | {
 
 
 def list_models() -> list[str]:
-    """Give the names that :func:`create_model` knows, the pruned models first."""
+    """Return the names that :func:`create_model` knows, the pruned models first."""
     return list(_REGISTRY)
 
 
 def model_config(name: str) -> ModelConfig:
-    """Give the description of a named model.
+    """Return the description of a named model.
 
     Raises:
         SettingError: no model has that name.
@@ -98,4 +84,11 @@ def create_model(
     unknown = set(changes) - {field.name for field in fields(ModelConfig)}
     if unknown:
         raise SettingError(f"A model description has no field {', '.join(sorted(unknown))}.")
-    return DynamicVisionTransformer(replace(config, **changes), class_names).eval()
+    config = replace(config, **changes)
+    return _family(config)(config, class_names).eval()
+
+
+def _family(config: ModelConfig) -> type[DynamicVisionTransformer]:
+    if config.embedding == "lvvit":
+        return LVViT
+    return Hybrid if config.token_features else DynamicVisionTransformer

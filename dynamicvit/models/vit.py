@@ -1,30 +1,195 @@
-"""The vision transformer that drops tokens: one class for DeiT, LV-ViT and hybrids, dense or pruned."""
+"""The paper on one page: a vision transformer whose prediction modules drop tokens, stage by stage.
+
+Rao et al. 2021, "DynamicViT" (arXiv 2106.02034). The arithmetic follows the released implementation, state-dict keys
+are those of the authors' checkpoints, sections and equations are the paper's.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import cast
+from functools import partial
+from typing import Any, Literal
 
 import torch
-from timm.layers import resample_abs_pos_embed, trunc_normal_
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
+from dynamicvit.budget import Budget, as_budget
 from dynamicvit.errors import ImageError
 from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.embeddings import create_embedding, undilated_places
-from dynamicvit.models.layers import AttentionRecord, Block
-from dynamicvit.models.predictor import AnswerPredictor, FirstAnswer, TokenPredictor
-from dynamicvit.models.readout import TokenReadout
-from dynamicvit.tokens.reduction import LiveTokens, reduce_tokens
-from dynamicvit.tokens.schedule import KeepMass, TokenBudget, stage_budgets
-from dynamicvit.tokens.selection import hold_share, sample_keep_mask
-from dynamicvit.tokens.selectors import PredictorSelector, SelectionContext, TokenMerger, TokenSelector
+from dynamicvit.models.live_tokens import LiveTokens
+from dynamicvit.models.selectors import (
+    AttentionRecord,
+    Observer,
+    PredictorSelector,
+    SelectionContext,
+    TokenMerger,
+    TokenSelector,
+    reduce_tokens,
+)
 
-AUX_WEIGHT = 0.5
+KeepRatio = float | tuple[float, ...] | Budget
+Choice = Callable[[int, Tensor, Tensor], Tensor]
+"""How training chooses: stage, (B, N, 2) log-probabilities, (B, N) decisions so far -> (B, N) new decisions."""
+PartKind = Literal["stem", "predictor", "block", "read-out"]
+
+
+def masked_softmax(scores: Tensor, policy: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return attention weights (B, H, T, T) over the keys that the policy keeps, in the dtype of ``scores``.
+
+    Every token may always attend to itself. The result is differentiable in the policy, which is how the predictors
+    learn; it is computed in float32.
+
+    Args:
+        scores: (B, H, T, T) scaled dot products.
+        policy: (B, T), 1 for a token that is kept, 0 for one that is dropped, class token included.
+        eps: keeps the quotient finite; part of the released models' arithmetic.
+
+    Source: section 3.3, equations 10 and 11.
+    """
+    keys = policy[:, None, None, :].float()
+    allowed = keys + (1.0 - keys) * torch.eye(scores.shape[-1], device=scores.device)
+    scores32 = scores.float()
+    weights = (scores32 - scores32.amax(dim=-1, keepdim=True)).exp() * allowed
+    weights = (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
+    return weights.to(scores.dtype)
+
+
+def gumbel_choice(stage: int, log_probs: Tensor, keep_mask: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Return hard keep decisions (B, N) that gradients pass through; a dropped token never comes back.
+
+    Gumbel-softmax at temperature 1 with the straight-through estimator: the value is 0 or 1 up to rounding (compare it
+    with 0.5), the gradient is that of the soft choice.
+
+    Args:
+        stage: of no effect here.
+        log_probs: (B, N, 2) log-probabilities; channel 0 is "keep".
+        keep_mask: (B, N) decisions so far, 1 for alive.
+        noise: (B, N, 2) Gumbel(0, 1) samples, drawn when not given.
+
+    Source: section 3.2, equations 5 to 7.
+    """
+    if noise is None:
+        choice = F.gumbel_softmax(log_probs, tau=1.0, hard=True, dim=-1)
+    else:
+        soft = (log_probs + noise).softmax(dim=-1)
+        hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(dim=-1, keepdim=True), 1.0)
+        choice = hard - soft.detach() + soft
+    return choice[..., 0] * keep_mask
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over (B, T, C): fused for inference, masked by a policy for training."""
+
+    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5
+        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        policy: Tensor | None = None,
+        *,
+        key_bias: Tensor | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Return the mixed tokens (B, T, C).
+
+        Args:
+            policy: (B, T), 1 for kept and 0 for dropped tokens; None where all are live.
+            key_bias: (B, T), added to the scaled dot products with each key; of no effect beside a policy.
+            observe: is given the queries and keys.
+        """
+        query, key, value = self.project(x)
+        if observe is not None:
+            observe(AttentionRecord(query, key))
+        if policy is None:
+            bias = None if key_bias is None else key_bias[:, None, None, :]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        else:
+            mixed = masked_softmax(query @ key.transpose(-2, -1) * self.scale, policy) @ value
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, each (B, H, T, d)."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block over (B, T, C)."""
+
+    def __init__(self, config: ModelConfig, drop_path: float = 0.0) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.norm1 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.attn = Attention(dim, config.num_heads, qkv_bias=config.qkv_bias)
+        self.norm2 = nn.LayerNorm(dim, eps=config.norm_eps)
+        self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.residual_divisor = config.residual_divisor  # 1 in ViT and DeiT, 2 in LV-ViT
+
+    def forward(
+        self,
+        x: Tensor,
+        policy: Tensor | None = None,
+        *,
+        key_bias: Tensor | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Return the transformed tokens (B, T, C); arguments as in :class:`Attention`."""
+        mixed = self.attn(self.norm1(x), policy, key_bias=key_bias, observe=observe)
+        x = x + self.drop_path(mixed) / self.residual_divisor
+        return x + self.drop_path(self.mlp(self.norm2(x))) / self.residual_divisor
+
+    def look_ahead(self, x: Tensor) -> AttentionRecord:
+        """Return what this block's attention to (B, T, C) tokens would be computed from."""
+        query, key, _ = self.attn.project(self.norm1(x))
+        return AttentionRecord(query, key)
+
+
+class TokenPredictor(nn.Module):
+    """The prediction module: how likely each patch token is to be kept, from its own and the image's features.
+
+    Source: section 3.2, equations 1 to 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # eps 1e-5 (PyTorch's default) in every family, also where the backbone's norms have 1e-6.
+        self.in_conv = nn.Sequential(nn.LayerNorm(dim, eps=1e-5), nn.Linear(dim, dim), nn.GELU())
+        self.out_conv = nn.Sequential(
+            nn.Linear(dim, dim // 2),
+            nn.GELU(),
+            nn.Linear(dim // 2, dim // 4),
+            nn.GELU(),
+            nn.Linear(dim // 4, 2),
+            nn.LogSoftmax(dim=-1),
+        )
+
+    def forward(self, patches: Tensor, keep_mask: Tensor | None = None) -> Tensor:
+        """Return (B, n, 2) log-probabilities; channel 0 is "keep", channel 1 "drop".
+
+        Args:
+            patches: (B, n, C), class token excluded.
+            keep_mask: (B, n), 1 for the tokens that the global feature averages; all of them when not given. With
+                none alive the global feature is 0.
+        """
+        local, whole = self.in_conv(patches).chunk(2, dim=-1)
+        if keep_mask is None:
+            pooled = whole.mean(dim=1, keepdim=True)
+        else:
+            mask = keep_mask.unsqueeze(-1)
+            # Any count is 0 or about 1 and more, so the floor changes nothing but 0/0.
+            pooled = (whole * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1e-3)
+        return self.out_conv(torch.cat([local, pooled.expand_as(local)], dim=-1))
 
 
 @dataclass(frozen=True)
@@ -71,29 +236,25 @@ class TrainingOutput:
     """What the training losses need.
 
     Attributes:
-        logits: (B, classes) without the auxiliary head's share, as the losses take them.
-        token_outputs: (B, N, C) final-norm patch tokens, or with an auxiliary head its (B, N, classes) logits.
+        logits: (B, classes).
+        token_outputs: (B, N, C) final-norm patch tokens, or what else a family distils at every token.
         decisions: for each stage (B, N) keep decisions, 1 or 0 up to rounding, with gradient.
-        keep_scores: for each stage (B, N) log-odds of keeping, as its predictor gives them, with gradient.
     """
 
     logits: Tensor
     token_outputs: Tensor
     decisions: tuple[Tensor, ...]
-    keep_scores: tuple[Tensor, ...]
 
 
 class DynamicVisionTransformer(nn.Module):
-    """A vision transformer with prediction modules that drop tokens at given blocks.
+    """A vision transformer (ViT, DeiT) with prediction modules that drop tokens before given blocks.
 
     The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
-    State-dict keys are those of the authors' checkpoints.
+    Other families override :meth:`make_embedding`, :meth:`classify` and :meth:`training_outputs`.
 
     Args:
         config: its description.
         class_names: one for each class; ImageNet's for 1000 classes or else "class 0" and so on when not given.
-
-    Source: Rao et al. 2021 (arXiv 2106.02034); the arithmetic follows the released implementation.
     """
 
     def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
@@ -101,62 +262,45 @@ class DynamicVisionTransformer(nn.Module):
         self.config = config
         self.class_names = checked_class_names(class_names, config.num_classes)
         dim = config.embed_dim
-        self.patch_embed = create_embedding(config)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, config.num_patches + 1, dim))
         drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                qkv_bias=config.qkv_bias,
-                norm_eps=config.norm_eps,
-                residual_divisor=config.residual_divisor,
-                drop_path=rate,
-            )
-            for rate in drop_path_rates
-        )
+        self.patch_embed = self.make_embedding()
+        self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, dim), std=0.02))
+        self.pos_embed = nn.Parameter(trunc_normal_(torch.zeros(1, config.num_patches + 1, dim), std=0.02))
+        self.blocks = nn.ModuleList(Block(config, rate) for rate in drop_path_rates)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head = nn.Linear(dim, config.num_classes)
-        self.score_predictor = nn.ModuleList(
-            AnswerPredictor(dim, config.num_classes, config.candidate_classes)
-            if config.candidate_classes
-            else TokenPredictor(dim)
-            for _ in config.prune_locations
-        )
-        self.first_answer = FirstAnswer() if config.candidate_classes else None
-        self.aux_head = nn.Linear(dim, config.num_classes) if config.has_aux_head else None
-        self.token_readout = (
-            TokenReadout(dim, config.token_features, config.num_classes) if config.token_features else None
-        )
-        self._initialise()
+        self.score_predictor = nn.ModuleList(self.make_predictor() for _ in config.prune_locations)
+        self.apply(self.initialise)
+
+    def make_embedding(self) -> nn.Module:
+        """Return what turns (B, 3, H, W) images into a grid of tokens (B, C, rows, columns)."""
+        return PatchEmbedding(self.config.patch_size, self.config.embed_dim)
+
+    def make_predictor(self) -> nn.Module:
+        """Return the prediction module of one stage."""
+        return TokenPredictor(self.config.embed_dim)
 
     def forward(
         self,
         images: Tensor,
-        keep_ratio: TokenBudget | None = None,
+        keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> Tensor:
-        """Classify images; arguments as in :meth:`forward_stages`.
-
-        Returns:
-            (B, classes) logits.
-        """
+        """Return (B, classes) logits; arguments as in :meth:`forward_stages`."""
         return self.forward_stages(images, keep_ratio, selector).logits
 
     def forward_stages(
         self,
         images: Tensor,
-        keep_ratio: TokenBudget | None = None,
+        keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
-        """Classify images and record which tokens every stage kept; dropped tokens are not computed on.
+        """Return the prediction and which tokens every stage kept; dropped tokens are not computed on.
 
         Args:
             images: (B, 3, H, W), normalised; H and W are multiples of the patch size.
-            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`KeepMass` that lets each stage
-                decide by its scores; None runs the model dense, without its predictors.
+            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`; None
+                runs the model dense, without its predictors.
             selector: what scores the tokens, or merges them instead; the model's own predictors when not given.
 
         Raises:
@@ -164,83 +308,75 @@ class DynamicVisionTransformer(nn.Module):
             SettingError: the keep ratio is not valid or does not go with the selector or the number of images, or the
                 model has no pruning stages.
         """
+        budget = None if keep_ratio is None else as_budget(keep_ratio)
+        if budget is not None:
+            budget.check(self.config.num_stages)
+        locations = () if budget is None else self.config.prune_locations
         tokens, grid = self.embed(images)
-        budgets = self._budgets(keep_ratio, grid[0] * grid[1])
-        selector = selector or PredictorSelector()
-        live = LiveTokens.all_of(tokens)
-        stages: list[StageDecision] = []
-        attention: deque[AttentionRecord] = deque(maxlen=1)
-        first_answer = self._first_answer_of(tokens, grid)
+        memory = self.begin(tokens, grid)
+        live, stages = LiveTokens.all_of(tokens), list[StageDecision]()
+        attention: deque[AttentionRecord] = deque(maxlen=1)  # of the block before
         for index, block in enumerate(self.blocks):
-            if index in budgets:
-                context = self._context(len(stages), live, grid, first_answer, attention[0] if attention else None)
-                arrived, (live, scores) = live, reduce_tokens(live, context, selector, budgets[index])
+            if budget is not None and index in locations:
+                stage = len(stages)
+                context = SelectionContext(
+                    stage=stage,
+                    live=live,
+                    grid=grid,
+                    predict=partial(self.score, stage, memory=memory),
+                    attention=partial(_record, attention, block, live.tokens),
+                )
+                count = partial(budget.count, stage, len(locations), grid[0] * grid[1])
+                arrived, (live, scores) = live, reduce_tokens(context, selector or PredictorSelector(), count)
                 stages.append(StageDecision(index, arrived.patches, scores, live.patches, live.groups))
-            observe = attention.append if index + 1 in budgets else None
+            observe = attention.append if index + 1 in locations else None
             live = replace(live, tokens=block(live.tokens, key_bias=live.key_bias, observe=observe))
         tokens = self.norm(live.tokens)
-        return SparseOutput(self.read_out(tokens, live.sizes), tuple(stages), grid, tokens)
+        return SparseOutput(self.classify(tokens, live.sizes), tuple(stages), grid, tokens)
 
-    def forward_training(self, images: Tensor, noise: Sequence[Tensor] | None = None) -> TrainingOutput:
-        """Run all tokens through all blocks, with Gumbel-softmax decisions that mask attention.
+    def forward_training(self, images: Tensor, choose: Choice = gumbel_choice) -> TrainingOutput:
+        """Return what the losses need: all tokens go through all blocks, and decisions mask attention.
 
         Args:
             images: (B, 3, H, W), normalised.
-            noise: for each stage (B, N, 2) Gumbel(0, 1) samples; drawn when not given.
+            choose: makes each stage's decisions.
 
-        Source: Rao et al. 2021, sections 3.2 and 3.3.
+        Source: sections 3.2 and 3.3.
         """
-        tokens, grid = self.embed(images)
-        return self.train_on_tokens(tokens, grid, noise)
+        return self.train_tokens(*self.embed(images), choose)
 
-    def train_on_tokens(
-        self,
-        tokens: Tensor,
-        grid: tuple[int, int],
-        noise: Sequence[Tensor] | None = None,
-        shares: Sequence[float] | None = None,
-        noise_scale: float = 1.0,
-    ) -> TrainingOutput:
-        """The rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens.
-
-        Args:
-            grid: rows and columns of the patch tokens.
-            shares: for each stage the share of tokens to keep on average, whatever the predictors' level; their own
-                level when not given, as in the paper.
-            noise_scale: how much the noise counts against the scores; 1 is the paper's, towards 0 the choice becomes
-                that of inference, the highest scores.
-        """
-        batch, num_patches = tokens.shape[0], tokens.shape[1] - 1
-        keep_mask = tokens.new_ones(batch, num_patches)
-        policy = tokens.new_ones(batch, num_patches + 1)
+    def train_tokens(self, tokens: Tensor, grid: tuple[int, int], choose: Choice = gumbel_choice) -> TrainingOutput:
+        """Return the rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens."""
+        keep_mask = tokens.new_ones(tokens.shape[0], tokens.shape[1] - 1)
+        policy = F.pad(keep_mask, (1, 0), value=1.0)
+        memory = self.begin(tokens, grid)
         decisions: list[Tensor] = []
-        keep_scores: list[Tensor] = []
-        first_answer = self._first_answer_of(tokens, grid)
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
-                stage = len(decisions)
-                log_probs = self._predict(stage, first_answer, tokens[:, 1:], keep_mask)
-                keep_scores.append(log_probs[..., 0] - log_probs[..., 1])
-                log_probs = log_probs / noise_scale
-                if shares is not None:
-                    log_probs = hold_share(log_probs, keep_mask, shares[stage])
-                keep_mask = sample_keep_mask(log_probs, keep_mask, None if noise is None else noise[stage])
-                policy = torch.cat([policy[:, :1], keep_mask], dim=1)
+                log_probs = self.score(len(decisions), tokens[:, 1:], keep_mask, memory=memory)  # eq. 1 to 4
+                keep_mask = choose(len(decisions), log_probs, keep_mask)  # eq. 5 to 7
+                policy = F.pad(keep_mask, (1, 0), value=1.0)
                 decisions.append(keep_mask)
-            tokens = block(tokens, policy)
-        tokens = self.norm(tokens)
-        patches = tokens[:, 1:]
-        logits = self.head(tokens[:, 0])
-        if self.token_readout is not None:
-            logits = logits + self.token_readout(patches, keep_mask)
-        token_outputs = patches if self.aux_head is None else self.aux_head(patches)
-        return TrainingOutput(logits, token_outputs, tuple(decisions), tuple(keep_scores))
+            tokens = block(tokens, policy)  # eq. 10 and 11
+        return TrainingOutput(*self.training_outputs(self.norm(tokens), keep_mask), tuple(decisions))
+
+    def forward_features(self, tokens: Tensor) -> Tensor:
+        """Return (B, T, C) embedded tokens after all blocks, nothing dropped, and the final norm."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn (B, 3, H, W) images into (B, 1 + N, C) tokens with positions, and give the grid's rows and columns."""
+        """Return (B, 3, H, W) images as (B, 1 + N, C) tokens with positions, and the grid's rows and columns.
+
+        Raises:
+            ImageError: the images have a shape or type that the model cannot take.
+        """
         patch = self.config.patch_size
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"Images must have the shape (B, 3, H, W); got {tuple(images.shape)}.")
+        if not images.is_floating_point():
+            raise ImageError(f"Images must be normalised floating-point numbers; got {images.dtype}.")
         height, width = images.shape[2:]
         if height < patch or width < patch or height % patch or width % patch:
             raise ImageError(f"The image size must be a multiple of {patch} pixels; got {height} x {width}.")
@@ -248,105 +384,76 @@ class DynamicVisionTransformer(nn.Module):
         return self.add_class_token(feature_map), (feature_map.shape[2], feature_map.shape[3])
 
     def add_class_token(self, feature_map: Tensor) -> Tensor:
-        """Flatten (B, C, rows, columns) row by row, put the class token in front, add positions: (B, 1 + N, C)."""
-        patches = feature_map.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
-        return tokens + self._positions(feature_map.shape[2], feature_map.shape[3])
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
+        """Return (B, C, rows, columns) as (B, 1 + N, C): row by row, class token in front, positions added."""
+        rows, columns = feature_map.shape[2:]
         side = self.config.image_size // self.config.patch_size
-        if (rows, columns) == (side, side):
-            return self.pos_embed
-        return resample_abs_pos_embed(self.pos_embed, [rows, columns], [side, side], num_prefix_tokens=1)
+        positions: Tensor = self.pos_embed
+        if (rows, columns) != (side, side):
+            positions = resample_abs_pos_embed(positions, [rows, columns], [side, side], num_prefix_tokens=1)
+        patches = feature_map.flatten(2).transpose(1, 2)
+        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
 
-    def _budgets(self, keep_ratio: TokenBudget | None, num_patches: int) -> dict[int, int | KeepMass]:
-        """Give what each pruning block keeps; empty when the model is to run dense."""
-        if keep_ratio is None:
-            return {}
-        budgets = stage_budgets(keep_ratio, self.config.num_stages, num_patches)
-        return dict(zip(self.config.prune_locations, budgets, strict=True))
+    def begin(self, tokens: Tensor, grid: tuple[int, int]) -> Any:
+        """Return what the predictors of all stages may look at, from embedded tokens; nothing in the paper."""
+        return None
 
-    def _context(
-        self,
-        stage: int,
-        live: LiveTokens,
-        grid: tuple[int, int],
-        first_answer: Callable[[], Tensor],
-        attention: AttentionRecord | None,
-    ) -> SelectionContext:
-        """Give what a selector may look at; ``attention`` is that of the block before, None before the first block."""
+    def score(self, stage: int, patches: Tensor, keep_mask: Tensor | None = None, *, memory: Any = None) -> Tensor:
+        """Return the stage's (B, n, 2) log-probabilities of keeping and dropping (B, n, C) patch tokens."""
+        return self.score_predictor[stage](patches, keep_mask)
 
-        def record() -> AttentionRecord:
-            return attention or cast(Block, self.blocks[0]).look_ahead(live.tokens)
-
-        return SelectionContext(
-            stage=stage,
-            tokens=live.tokens[:, 1:],
-            live_patches=live.patches,
-            grid=grid,
-            predict=partial(self._predict, stage, first_answer),
-            class_attention=lambda: record().class_weights(),
-            keys=lambda: record().patch_keys(),
-            sizes=live.patch_sizes,
-        )
-
-    def _first_answer_of(self, tokens: Tensor, grid: tuple[int, int]) -> Callable[[], Tensor]:
-        """Give what reads the first answer out of (B, 1 + N, C) embedded tokens, when a predictor first asks for it."""
-
-        @cache
-        def first_answer() -> Tensor:
-            sample = undilated_places(tokens[:, 1:], grid)
-            return cast(FirstAnswer, self.first_answer)(self.norm_early(sample), self.token_readout)
-
-        return first_answer
-
-    def _predict(
-        self, stage: int, first_answer: Callable[[], Tensor], patches: Tensor, keep_mask: Tensor | None = None
-    ) -> Tensor:
-        """Give (B, n, 2) log-probabilities of keeping and dropping the (B, n, C) patch tokens that reach a stage.
+    def classify(self, tokens: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Return (B, classes) logits from final-norm tokens.
 
         Args:
-            first_answer: gives what answer predictors compare with.
-            keep_mask: (B, n), 1 for the live ones; all of them when not given.
+            tokens: (B, 1 + n, C), class token first.
+            sizes: (B, n), number of patches that each merged token stands for; None for 1 each.
         """
-        predictor = self.score_predictor[stage]
-        if self.first_answer is None:
-            return predictor(patches, keep_mask)
-        return predictor(self.norm_early(patches), first_answer())
+        return self.head(tokens[:, 0])
 
-    def norm_early(self, tokens: Tensor) -> Tensor:
-        """Bring (B, n, C) tokens from between the blocks to where the read-out understands them.
-
-        They get the last block's constant output before the last norm; in models that were distilled from a
-        convolutional network it sets the norm's scale (:mod:`dynamicvit.training.start`).
-        """
-        return self.norm(tokens + cast(Block, self.blocks[-1]).mlp.fc2.bias)
-
-    def run_blocks(self, tokens: Tensor) -> Tensor:
-        """Run (B, T, C) embedded tokens dense through all blocks and the final norm."""
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens)
-
-    def read_out(self, tokens: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Turn final-norm tokens, class token first, into (B, classes) logits.
+    def training_outputs(self, tokens: Tensor, keep_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits (B, classes) and what is distilled at every token, from (B, 1 + N, C) final-norm tokens.
 
         Args:
-            tokens: (B, 1 + n, C).
-            sizes: (B, n), number of patches that each merged token stands for; 1 for all when not given.
+            keep_mask: (B, N) decisions of the last stage; None where nothing was dropped.
         """
-        logits = self.head(tokens[:, 0])
-        if self.token_readout is not None:
-            logits = logits + self.token_readout(tokens[:, 1:], sizes)
-        if self.aux_head is not None:
-            logits = logits + AUX_WEIGHT * self.aux_head(tokens[:, 1:]).amax(dim=1)
-        return logits
+        return self.classify(tokens, keep_mask), tokens[:, 1:]
 
-    def _initialise(self) -> None:
-        trunc_normal_(self.cls_token, std=0.02)
-        trunc_normal_(self.pos_embed, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    def parts(self) -> Iterator[tuple[PartKind, int | None, nn.Module]]:
+        """Yield each part that costs something: its kind, its number if there are several, and its module.
+
+        Blocks are numbered from 0, predictors by their stage from 1.
+        """
+        yield "stem", None, self.patch_embed
+        yield from (("predictor", stage, module) for stage, module in enumerate(self.score_predictor, 1))
+        yield from (("block", index, module) for index, module in enumerate(self.blocks))
+        yield from (("read-out", None, module) for module in self.read_out)
+
+    @property
+    def read_out(self) -> list[nn.Module]:
+        """The modules after the last block."""
+        return [self.norm, self.head]
+
+    @staticmethod
+    def initialise(module: nn.Module) -> None:
+        """Set a linear layer to fresh weights as the authors do; other modules keep PyTorch's."""
+        if isinstance(module, nn.Linear):
+            trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _record(attention: Sequence[AttentionRecord], block: Any, tokens: Tensor) -> AttentionRecord:
+    """Return what the block before recorded; before the first block, what that block's attention would be made of."""
+    return attention[0] if attention else block.look_ahead(tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """One convolution whose kernel is the patch (ViT, DeiT)."""
+
+    def __init__(self, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, C, rows, columns) for (B, 3, H, W) images."""
+        return self.proj(images)

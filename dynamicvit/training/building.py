@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.hybrid import Hybrid
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.training.backbone import PREDICTORS, load_backbone, read_start
@@ -88,7 +90,7 @@ def _build_shared_stem(options: argparse.Namespace, student: DynamicVisionTransf
         options.evidence_weight,
         tuple(options.spread),
     )
-    objective = Distillation(student, weights)
+    objective = Distillation(cast(Hybrid, student), weights)
     if options.keep_ratio is None:
         student.score_predictor.requires_grad_(False)
     return objective, Lite0Teacher(options.teacher_weights)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
-from dynamicvit.models.embeddings import LITE0_CHANNELS, Lite0Stem
-from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import stage_ratios
+from dynamicvit.models.hybrid import LITE0_CHANNELS, Hybrid, Lite0Stem
 from dynamicvit.training.losses import evidence_loss, kl_loss, mean_of_kept, ratio_loss
 from dynamicvit.training.objective import Average, Batch, Loss, Objective
 from dynamicvit.training.start import (
@@ -53,9 +52,9 @@ class Distillation(Objective):
 
     dense_std: Tensor
 
-    def __init__(self, student: DynamicVisionTransformer, weights: DistillationWeights | None = None) -> None:
+    def __init__(self, student: Hybrid, weights: DistillationWeights | None = None) -> None:
         super().__init__()
-        self.student = student
+        self.student: Hybrid = student
         self.weights = weights or DistillationWeights()
         if len(self.weights.spread) not in (1, student.config.num_stages):
             raise SettingError(
@@ -87,7 +86,9 @@ class Distillation(Objective):
         self.dense_std.copy_(torch.cat([view.dense.flatten(0, 1)[::7] for view in views]).std(0).clamp_min(1e-3))
         regression = RunningRegression(self.student.config.embed_dim, views[0].dense.shape[2])
         for view in views:
-            regression.add(self.student.run_blocks(self._embed(view))[:, 1:].flatten(0, 1), view.dense.flatten(0, 1))
+            regression.add(
+                self.student.forward_features(self._embed(view))[:, 1:].flatten(0, 1), view.dense.flatten(0, 1)
+            )
         regression.solve_into(readout.features)
         readout.classifier.load_state_dict(teacher.classifier.state_dict())
         self.start_predictors(teacher, views)
@@ -99,13 +100,13 @@ class Distillation(Objective):
         The first answer that they compare with is made as sure as the teacher's, and with it the dense one.
         """
         student = self.student
-        if student.first_answer is None:
+        if not student.config.candidate_classes:
             return
         regression = RunningRegression(student.config.embed_dim, student.config.num_classes)
-        logits = torch.cat([student.read_out(student.run_blocks(self._embed(view))) for view in views])
+        logits = torch.cat([student.classify(student.forward_features(self._embed(view))) for view in views])
         match_confidence(student, logits, torch.cat([view.logits for view in views]))
         for view in views:
-            tokens = student.norm_early(self._embed(view)[:, 1:])
+            tokens = student.norm_intermediate(self._embed(view)[:, 1:])
             regression.add(tokens.flatten(0, 1), teacher.name_places(view.dense).flatten(0, 1))
         start_predictors(student, regression, float(torch.cat([view.evidence for view in views]).mean()))
 
@@ -115,20 +116,24 @@ class Distillation(Objective):
         tokens = self._embed(view)
         decisions: tuple[Tensor, ...] = ()
         if batch.keep_ratio is None:
-            tokens = student.run_blocks(tokens)
+            tokens = student.forward_features(tokens)
             kept = view.dense.new_ones(view.dense.shape[:2])
             ratio = evidence = tokens.new_zeros(())
-            logits, patches = student.read_out(tokens), tokens[:, 1:]
+            logits, patches = student.classify(tokens), tokens[:, 1:]
         else:
-            shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
+            shares = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
             grid = (view.stem.shape[2], view.stem.shape[3])
-            output = student.train_on_tokens(
-                tokens, grid, batch.noise, shares if batch.holds_share else None, batch.noise_scale
-            )
+            keep_scores: list[Tensor] = []
+
+            def choose(stage: int, log_probs: Tensor, keep_mask: Tensor) -> Tensor:
+                keep_scores.append(log_probs[..., 0] - log_probs[..., 1])
+                return batch.choose(stage, log_probs, keep_mask)
+
+            output = student.train_tokens(tokens, grid, choose)
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = decisions[-1]
             ratio = ratio_loss(decisions, shares)
-            evidence = evidence_loss(output.keep_scores, decisions, self._worth(view))
+            evidence = evidence_loss(keep_scores, decisions, self._worth(view))
         logits_kl = kl_loss(logits, view.logits)
         dense = self._dense_loss(patches, kept > 0.5, view.dense, batch.average)
         weights = self.weights

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import stage_ratios
 from dynamicvit.training.losses import kl_loss, mean_of_kept, ratio_loss
 from dynamicvit.training.objective import Batch, Loss, Objective
 
@@ -47,7 +47,7 @@ class FeatureDistillation(Objective):
         super().__init__()
         self.student = student
         self.weights = weights or FeatureWeights()
-        width = student.config.embed_dim if student.aux_head is None else student.config.num_classes
+        width = student.config.num_classes if student.config.has_aux_head else student.config.embed_dim
         self.dense_map = nn.Linear(width, dense_width)
         self.pooled_map = nn.Linear(width, pooled_width)
 
@@ -56,19 +56,16 @@ class FeatureDistillation(Objective):
         if batch.images is None:
             raise SettingError("Distillation needs pictures.")
         student, view = self.student, batch.view
-        tokens, grid = student.embed(batch.images)
+        tokens = student.embed(batch.images)[0]
         decisions: tuple[Tensor, ...] = ()
         ratio = tokens.new_zeros(())
         if batch.keep_ratio is None:
-            tokens = student.run_blocks(tokens)
-            logits, patches = student.read_out(tokens), tokens[:, 1:]
-            patches = patches if student.aux_head is None else student.aux_head(patches)
+            tokens = student.forward_features(tokens)
+            logits, patches = student.classify(tokens), student.training_outputs(tokens)[1]
             kept = patches.new_ones(patches.shape[:2])
         else:
-            shares = stage_ratios(batch.keep_ratio, student.config.num_stages)
-            output = student.train_on_tokens(
-                tokens, grid, batch.noise, shares if batch.holds_share else None, batch.noise_scale
-            )
+            shares = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
+            output = student.forward_training(batch.images, batch.choose)
             logits, patches, decisions = output.logits, output.token_outputs, output.decisions
             kept = (decisions[-1] > 0.5).to(patches.dtype)
             ratio = ratio_loss(decisions, shares)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.models.vit import Choice, DynamicVisionTransformer, gumbel_choice
 
 Average = Callable[[Tensor], Tensor]
 
@@ -28,10 +28,7 @@ class Batch:
         images: (B, 3, H, W); None where the view takes their place.
         targets: (B, classes) soft labels; None when the photos have none.
         keep_ratio: base keep ratio of this step; None trains the dense model.
-        holds_share: hold each image's kept share at the ratio, whatever the predictors' level, as training over a range
-            of ratios needs; else the ratio loss alone pulls it there, as in the paper.
-        noise: for each stage (B, N, 2) Gumbel noise; drawn when not given.
-        noise_scale: how much the noise counts against the scores; 1 in the paper.
+        choose: makes the decisions of each stage.
         average: mean of a number over all processes, for terms that pool the tokens of the whole batch.
     """
 
@@ -39,9 +36,7 @@ class Batch:
     images: Tensor | None = None
     targets: Tensor | None = None
     keep_ratio: float | None = None
-    holds_share: bool = False
-    noise: Sequence[Tensor] | None = None
-    noise_scale: float = 1.0
+    choose: Choice = gumbel_choice
     average: Average = alone
 
 

@@ -13,12 +13,15 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
 from dynamicvit.labels import default_class_names
 from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.vit import gumbel_choice
 from dynamicvit.training.augment import Mixing, TrainingCrops
 from dynamicvit.training.backbone import start_class_names
 from dynamicvit.training.building import build, start_from_teacher
+from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.distillation import Distillation
 from dynamicvit.training.feature_cache import FeatureCache
 from dynamicvit.training.objective import Average, Batch, Objective, Teacher, alone
@@ -102,9 +105,7 @@ class Run:
             images=images,
             targets=targets if self.has_labels else None,
             keep_ratio=ratio,
-            holds_share=bounds is not None and bounds[0] < bounds[1],
-            noise=None if ratio is None else self._noise(),
-            noise_scale=options.noise_scale,
+            choose=gumbel_choice if ratio is None else self._choice(ratio),
             average=self._average(),
         )
 
@@ -116,6 +117,12 @@ class Run:
             elif images is not None:
                 features = self.teacher.features(images)
             return self.teacher.view(features)
+
+    def _choice(self, ratio: float) -> TrainingChoice:
+        low, high = self.options.keep_ratio
+        # One ratio is pulled by its loss, as in the paper; of a range, each batch has to be held at its own.
+        ratios = BaseRatio(ratio).ratios(self.config.num_stages) if low < high else None
+        return TrainingChoice(self._noise(), ratios, self.options.noise_scale)
 
     def _noise(self) -> list[Tensor]:
         tokens = (self.plan.image_size(self.step) // self.config.patch_size) ** 2

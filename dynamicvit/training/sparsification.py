@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import stage_ratios
 from dynamicvit.training.losses import LossWeights, TokenTerm, sparsification_loss
 from dynamicvit.training.objective import Batch, Loss, Objective, Teacher
 
@@ -28,12 +28,8 @@ class DenseTeacher(Teacher):
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Classify (B, 3, H, W) images; the logits leave out the auxiliary head's share, as the student's do."""
         model = self.model
-        tokens = model.run_blocks(model.embed(images)[0])
-        patches = tokens[:, 1:]
-        logits = model.head(tokens[:, 0])
-        if model.token_readout is not None:
-            logits = logits + model.token_readout(patches)
-        return {"logits": logits, "tokens": patches if model.aux_head is None else model.aux_head(patches)}
+        logits, tokens = model.training_outputs(model.forward_features(model.embed(images)[0]))
+        return {"logits": logits, "tokens": tokens}
 
 
 class Sparsification(Objective):
@@ -62,13 +58,13 @@ class Sparsification(Objective):
         super().__init__()
         if not student.config.num_stages:
             raise SettingError("Sparsification needs a model with pruning stages; choose one named dynamicvit_...")
-        if has_new_head and student.aux_head is not None:
+        if has_new_head and student.config.has_aux_head:
             raise SettingError(
                 "An auxiliary head learns from its teacher alone; start from dense LV-ViT weights for these classes."
             )
         self.student = student
         self.weights = weights or LossWeights()
-        self.token_term: TokenTerm = token_term or ("mse" if student.aux_head is None else "kl")
+        self.token_term: TokenTerm = token_term or ("kl" if student.config.has_aux_head else "mse")
         self.batch_ratio = batch_ratio
         self.has_new_head = has_new_head
         if has_new_head:
@@ -81,10 +77,8 @@ class Sparsification(Objective):
         if batch.images is None or batch.keep_ratio is None:
             raise SettingError("Sparsification needs pictures and a keep ratio.")
         student = self.student
-        ratios = stage_ratios(batch.keep_ratio, student.config.num_stages)
-        tokens, grid = student.embed(batch.images)
-        shares = ratios if batch.holds_share else None
-        output = student.train_on_tokens(tokens, grid, batch.noise, shares, batch.noise_scale)
+        ratios = BaseRatio(batch.keep_ratio).ratios(student.config.num_stages)
+        output = student.forward_training(batch.images, batch.choose)
         weights = self.weights if batch.targets is not None else replace(self.weights, classification=0.0)
         parts = sparsification_loss(
             output,

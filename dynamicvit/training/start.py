@@ -14,12 +14,9 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from dynamicvit.errors import SettingError
-from dynamicvit.models.embeddings import Lite0Stem
-from dynamicvit.models.layers import Attention
-from dynamicvit.models.predictor import AnswerPredictor
-from dynamicvit.models.readout import TokenReadout
-from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.selectors import even_order
+from dynamicvit.models.hybrid import AnswerPredictor, Hybrid, Lite0Stem, TokenReadout
+from dynamicvit.models.selectors import even_order
+from dynamicvit.models.vit import Attention, DynamicVisionTransformer
 from dynamicvit.training.losses import kl_loss
 
 
@@ -169,6 +166,6 @@ def hybrid_parts(model: DynamicVisionTransformer) -> tuple[Lite0Stem, TokenReado
     Raises:
         SettingError: the model has another embedding or no token read-out.
     """
-    if not isinstance(model.patch_embed, Lite0Stem) or model.token_readout is None:
+    if not isinstance(model, Hybrid) or not isinstance(model.patch_embed, Lite0Stem):
         raise SettingError("Distilling EfficientNet-Lite0 needs a model with its stem and a token read-out.")
     return model.patch_embed, model.token_readout

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynamicvit.errors import CheckpointError
-from dynamicvit.models.embeddings import Lite0Stem
+from dynamicvit.models.hybrid import Lite0Stem
 from dynamicvit.training.objective import Teacher
 
 FEATURES = 1280

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamicvit.budget import as_budget
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.tokens.schedule import stage_ratios, tokens_kept
-from dynamicvit.tokens.selectors import SELECTORS, create_selector
+from dynamicvit.models.selectors import SELECTORS, create_selector
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=24, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
@@ -36,7 +36,7 @@ def count(model, images, *args):
 @settings(max_examples=5, deadline=None)
 @given(keep_ratio=st.floats(0.02, 1.0), rows=st.integers(1, 9), columns=st.integers(1, 9))
 def test_every_method_costs_what_is_counted(name, model, keep_ratio, rows, columns):
-    counts = tokens_kept(rows * columns, stage_ratios(keep_ratio, model.config.num_stages))
+    counts = as_budget(keep_ratio).counts(model.config.num_stages, rows * columns)
     counted = count(model, torch.zeros(1, 3, rows * 4, columns * 4), keep_ratio, create_selector(name))
     assert pruned_macs(model.config, (rows, columns), counts, name) == counted
 

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules import module as torch_module
 
+from dynamicvit.budget import as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
-from dynamicvit.models import vit
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model, model_config
+from dynamicvit.models.selectors import GridSelector
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.tokens.schedule import stage_ratios, tokens_kept
-from dynamicvit.tokens.selectors import GridSelector
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2)
@@ -33,9 +32,8 @@ PUBLISHED = {
 @pytest.fixture(scope="module")
 def models():
     """The published models without numbers: on the meta device operators run on shapes alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vit, "trunc_normal_", lambda *args, **kwargs: None)
-        yield {name: create_model(name).to("meta") for name in PUBLISHED}
+    with torch.device("meta"):
+        return {name: create_model(name) for name in PUBLISHED}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def closed_form(config: ModelConfig, num_patches: int, keep_ratio: float | None)
     """Multiply-adds of blocks, predictors and heads; the embedding is left out."""
     dim, total, live, kept = config.embed_dim, 0, num_patches, []
     if keep_ratio is not None:
-        kept = list(tokens_kept(num_patches, stage_ratios(keep_ratio, config.num_stages)))
+        kept = list(as_budget(keep_ratio).counts(config.num_stages, num_patches))
     for block in range(config.depth):
         if kept and block in config.prune_locations:
             total += predictor_formula(dim, live)

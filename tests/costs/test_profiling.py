@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn.modules import module as torch_module
 
+from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.costs.profiling import profile
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.tokens.schedule import KeepMass
-from dynamicvit.tokens.selectors import create_selector
+from dynamicvit.models.selectors import create_selector
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 3)

@@ -14,9 +14,9 @@ from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting,
 from dynamicvit.images import decode, prepare
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
+from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.pictures.batches import Share
 from dynamicvit.pictures.photos import Photo
-from dynamicvit.tokens.selectors import SELECTORS
 
 COLOURS = ("red", "blue", "green", "white", "black", "orange", "purple")
 

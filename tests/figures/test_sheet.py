@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dynamicvit.analysis.report import ModelIdentity, PictureIdentity, Report
+from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
+from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.figures import sheet as sheet_module
 from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import settings_text, slide_sheet
 from dynamicvit.images import CropBox, DecodedImage
-from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
-from dynamicvit.studies.report import ModelIdentity, PictureIdentity, Report
-from dynamicvit.tokens.schedule import KeepMass
 
 SCORES = (0.9, 0.1, 0.8, 0.7)
 BLACK = DecodedImage(np.zeros((20, 20, 3), np.uint8), "PNG")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from dynamicvit.analysis.results import Classification, Prediction
+from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.figures.svg import to_svg
 from dynamicvit.figures.sweep_chart import draw_sweep
-from dynamicvit.studies.analysis import Classification, Prediction
-from dynamicvit.studies.sweep import SWEPT_RATIOS, SweepPoint
 
 BEST = Prediction(3, "monarch", 0.9)
 DENSE = Classification((BEST,), MacReport({"": 4_000_000_000}))

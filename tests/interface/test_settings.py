@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from dynamicvit.analysis.results import AnalysisSettings
+from dynamicvit.budget import KeepMass
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.settings import settings_from, settings_payload
-from dynamicvit.studies.analysis import AnalysisSettings
-from dynamicvit.tokens.schedule import KeepMass
 
 
 @pytest.mark.parametrize(

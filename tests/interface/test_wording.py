@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 import pytest
 
+from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
+from dynamicvit.budget import KeepMass
 from dynamicvit.costs.benchmark import PairTiming, Timing
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.interface.wording import describe_analysis, describe_timing, ratio_note
 from dynamicvit.interface.words import words_in
-from dynamicvit.studies.analysis import Analysis, AnalysisSettings, Classification, Prediction, StageView
-from dynamicvit.tokens.schedule import KeepMass
 
 ENGLISH = words_in("en")
 Budget = float | tuple[float, ...] | KeepMass

@@ -21,7 +21,7 @@ def model_configs(draw, embeddings=("patch", "lvvit", "lite0")):
     patch_size = 16 if embedding == "lite0" else draw(st.sampled_from([2, 4, 8]))
     depth = draw(st.integers(1, 4))
     num_heads = draw(st.integers(1, 4))
-    token_features = draw(st.integers(0, 6))
+    token_features = draw(st.integers(1 if embedding == "lite0" else 0, 6)) if embedding != "lvvit" else 0
     return ModelConfig(
         image_size=patch_size * draw(st.integers(1, 3)),
         patch_size=patch_size,
@@ -35,7 +35,7 @@ def model_configs(draw, embeddings=("patch", "lvvit", "lite0")):
         residual_divisor=draw(numbers(0.1, 10)),
         drop_path_rate=draw(numbers(0, 1)),
         embedding=embedding,
-        has_aux_head=draw(st.booleans()),
+        has_aux_head=embedding == "lvvit",
         token_features=token_features,
         candidate_classes=draw(st.integers(0, 5)) if token_features else 0,
         prune_locations=tuple(sorted(draw(st.sets(st.integers(0, depth - 1))))),

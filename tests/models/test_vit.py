@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamicvit.budget import KeepMass
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.tokens.schedule import KeepMass
-from dynamicvit.tokens.selectors import ClassAttentionSelector, GridSelector, RandomSelector, TokenMerger
+from dynamicvit.models.selectors import ClassAttentionSelector, GridSelector, RandomSelector, TokenMerger
+from dynamicvit.training.choice import TrainingChoice
 
 TINY = ModelConfig(
     image_size=32, patch_size=8, embed_dim=24, depth=6, num_heads=3, num_classes=7, prune_locations=(1, 3, 5)
@@ -80,7 +81,7 @@ def test_masked_training_attention_equals_really_dropping_the_tokens(variant, ra
             for image in range(2):
                 certain[image, stage.kept_patches[image]] = torch.tensor([2e4, 0.0])
             noise.append(certain)
-        masked = model.forward_training(images, noise)
+        masked = model.forward_training(images, TrainingChoice(noise))
     torch.testing.assert_close(masked.logits, pruned.logits, atol=1e-5, rtol=1e-5)
 
 
@@ -89,10 +90,9 @@ def test_with_next_to_no_noise_training_keeps_what_inference_keeps():
     ratio = 0.5
     with torch.no_grad():
         pruned = model.forward_stages(images, ratio)
-        tokens, grid = model.embed(images)
-        shares = [len(stage.kept_patches[0]) / 16 for stage in pruned.stages]
-        trained = model.train_on_tokens(tokens, grid, shares=shares, noise_scale=1e-6)
-        noisy = model.train_on_tokens(tokens, grid, shares=shares)
+        ratios = [len(stage.kept_patches[0]) / 16 for stage in pruned.stages]
+        trained = model.forward_training(images, TrainingChoice(ratios=ratios, noise_scale=1e-6))
+        noisy = model.forward_training(images, TrainingChoice(ratios=ratios))
     for stage, decision in zip(pruned.stages, trained.decisions, strict=True):
         kept = [set(row.nonzero().flatten().tolist()) for row in decision]
         assert kept == [set(row.tolist()) for row in stage.kept_patches]
@@ -136,7 +136,7 @@ def test_an_all_dropped_mask_gives_finite_outputs_and_gradients():
     model, images = tiny_model("token readout"), pictures()
     drop_everything = torch.zeros(2, 16, 2)
     drop_everything[..., 1] = 1e4
-    output = model.forward_training(images, [drop_everything] * 3)
+    output = model.forward_training(images, TrainingChoice([drop_everything] * 3))
     assert all(decision.max() == 0 for decision in output.decisions)
     output.logits.sum().backward()
     assert torch.isfinite(output.logits).all()
@@ -248,6 +248,11 @@ def test_images_that_do_not_fit_are_refused_with_their_shape(shape):
         tiny_model()(torch.zeros(shape))
 
 
+def test_images_that_are_not_normalised_numbers_are_refused():
+    with pytest.raises(ImageError, match="uint8"):
+        tiny_model()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
 def test_pruning_a_dense_model_is_refused():
     model = create_model(TINY, prune_locations=())
     with pytest.raises(SettingError, match="no pruning stages"):
@@ -264,7 +269,7 @@ def test_every_stage_compares_with_the_answer_that_was_there_before_the_first_bl
         tokens = model.embed(pictures(2))[0]
         model.token_readout.importance.weight.zero_()
         sample = tokens[:, 1:].unflatten(1, (4, 4))[:, 1::2, 1::2].flatten(1, 2)
-        expected = model.token_readout(model.norm_early(sample))
+        expected = model.token_readout(model.norm_intermediate(sample))
     assert [patches.shape[1] for patches, _ in asked] == [16, 8, 4]
     for _, first_answer in asked:
         torch.testing.assert_close(first_answer, expected)
@@ -272,7 +277,7 @@ def test_every_stage_compares_with_the_answer_that_was_there_before_the_first_bl
 
 def test_a_selector_may_ask_a_later_predictor_first():
     def only_in_the_last_stage(context):
-        return context.predict(context.tokens)[..., 0] if context.stage == 2 else context.tokens[..., 0]
+        return context.predict(context.patches)[..., 0] if context.stage == 2 else context.patches[..., 0]
 
     with torch.no_grad():
         output = tiny_model("answers").forward_stages(pictures(2), 0.7, only_in_the_last_stage)
@@ -283,6 +288,12 @@ def test_a_selector_may_ask_a_later_predictor_first():
 def test_training_scores_tokens_as_inference_does(variant):
     model, images = tiny_model(variant), pictures()
     with torch.no_grad():
-        trained = model.forward_training(images).keep_scores[0]
+        asked = []
+
+        def choose(stage, log_probs, keep_mask):
+            asked.append(log_probs[..., 0])
+            return keep_mask
+
+        model.forward_training(images, choose)
         log_probs = model.forward_stages(images, 0.5).stages[0].keep_scores
-    torch.testing.assert_close(torch.nn.functional.logsigmoid(trained), log_probs, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(asked[0], log_probs, atol=1e-3, rtol=1e-3)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from training.teachers import write_lite0_weights
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.registry import create_model
-from dynamicvit.tokens.schedule import stage_ratios
+from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.distillation import Distillation, DistillationWeights
 from dynamicvit.training.objective import Batch
 from dynamicvit.training.start import even_preference
@@ -64,12 +65,12 @@ def test_tokens_start_with_their_place_in_a_spread_order_and_the_answer_without_
     student = distillation.student
     with torch.no_grad():
         tokens = distillation._embed(views[0])
-        before = student.read_out(student.run_blocks(tokens))
+        before = student.classify(student.forward_features(tokens))
         order = tokens[0, 1:, -1].argsort(descending=True)
         assert set(order[:4].tolist()) != set(range(4))
         torch.testing.assert_close(order, even_preference(4, 4).argsort(descending=True))
         tokens[:, 1:, -2:] = 0.0
-        torch.testing.assert_close(student.read_out(student.run_blocks(tokens)), before, atol=0.02, rtol=0.02)
+        torch.testing.assert_close(student.classify(student.forward_features(tokens)), before, atol=0.02, rtol=0.02)
 
 
 def test_spread_moves_the_later_stages_targets_from_the_best_tokens_to_evenly_spread_ones(teacher, views):
@@ -107,7 +108,7 @@ def test_tokens_are_understood_at_every_depth_from_the_start(teacher, views):
     student = distillation.student
     with torch.no_grad():
         tokens = distillation._embed(views[0])
-        torch.testing.assert_close(student.norm_early(tokens), student.run_blocks(tokens))
+        torch.testing.assert_close(student.norm_intermediate(tokens), student.forward_features(tokens))
 
 
 def test_answer_predictors_start_with_what_the_teacher_says_of_single_places(teacher, views):
@@ -127,12 +128,12 @@ def test_answers_to_be_compared_are_made_as_sure_as_the_teachers(teacher, views,
     distillation.start(teacher, views)
     student, view = distillation.student, views[0]
     with torch.no_grad():
-        before = student.read_out(student.run_blocks(distillation._embed(view)))
+        before = student.classify(student.forward_features(distillation._embed(view)))
         for layer in (student.head, student.token_readout.classifier):
             layer.weight.mul_(factor)
             layer.bias.mul_(factor)
         distillation.start_predictors(teacher, views)
-        after = student.read_out(student.run_blocks(distillation._embed(view)))
+        after = student.classify(student.forward_features(distillation._embed(view)))
     torch.testing.assert_close(after, before, atol=1e-3, rtol=0.05)
     assert after.argmax(dim=1).equal(before.argmax(dim=1))
 
@@ -142,9 +143,9 @@ def test_the_student_sees_pictures_as_the_teacher_views_say(teacher, views):
     distillation.start(teacher, views)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        tokens = distillation.student.run_blocks(distillation._embed(teacher(images)))
+        tokens = distillation.student.forward_features(distillation._embed(teacher(images)))
         torch.testing.assert_close(
-            distillation.student.read_out(tokens), distillation.student(images), atol=1e-4, rtol=1e-4
+            distillation.student.classify(tokens), distillation.student(images), atol=1e-4, rtol=1e-4
         )
 
 
@@ -166,7 +167,7 @@ def test_training_lowers_the_loss_and_moves_the_kept_share_towards_the_target(te
     first, last = losses[:8], losses[-8:]
     assert sum(loss.total for loss in last) < sum(loss.total for loss in first)
     assert sum(loss.parts["ratio"] for loss in last) < 0.7 * sum(loss.parts["ratio"] for loss in first)
-    target = torch.tensor(stage_ratios(0.7, 3))
+    target = torch.tensor(BaseRatio(0.7).ratios(3))
     before, after = ((mean_shares(part) - target).abs() for part in (first, last))
     assert (after < 0.6 * before).all()
 
@@ -176,7 +177,11 @@ def test_predictors_learn_what_tokens_are_worth(teacher, views, candidate_classe
     distillation = small_distillation(candidate_classes)
     distillation.start(teacher, views)
     distillation.weights = DistillationWeights(logits=0.0, dense=0.0, ratio=0.0)
-    batch = Batch(replace(views[0], evidence=torch.randn(4, 16)), keep_ratio=0.7, holds_share=True)
+    batch = Batch(
+        replace(views[0], evidence=torch.randn(4, 16)),
+        keep_ratio=0.7,
+        choose=TrainingChoice(ratios=BaseRatio(0.7).ratios(3)),
+    )
     optimizer = torch.optim.AdamW(distillation.student.score_predictor.parameters(), lr=3e-3)
     losses = []
     for _ in range(60):
@@ -197,7 +202,7 @@ def test_only_the_kept_tokens_of_all_processes_regress_the_teacher(teacher, view
     distillation = small_distillation()
     distillation.start(teacher, views)
     noise = [torch.stack([torch.full((4, 16), -99.0), torch.zeros(4, 16)], -1)] * 3
-    dropped = distillation(Batch(views[0], keep_ratio=0.7, noise=noise))
+    dropped = distillation(Batch(views[0], keep_ratio=0.7, choose=TrainingChoice(noise)))
     assert dropped.parts["dense"] == 0
     assert torch.isfinite(dropped.total)
     alone = distillation(Batch(views[0]))

@@ -7,6 +7,7 @@ from training.examples import TINY
 
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.registry import create_model
+from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.feature_distillation import FeatureDistillation
 from dynamicvit.training.objective import Batch
 from dynamicvit.training.timm_teacher import TimmTeacher
@@ -83,7 +84,7 @@ def test_dropping_every_token_gives_a_finite_loss(teacher):
     view = teacher.features(images)
     objective = FeatureDistillation(student(), view["dense"].shape[2], view["pooled"].shape[1])
     noise = [torch.stack([torch.full((2, 16), -99.0), torch.zeros(2, 16)], -1)] * 3
-    loss = objective(Batch(view, images, keep_ratio=0.5, noise=noise))
+    loss = objective(Batch(view, images, keep_ratio=0.5, choose=TrainingChoice(noise)))
     loss.total.backward()
     assert loss.parts["dense"] == 0
     assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)

@@ -35,7 +35,7 @@ def test_dropping_every_token_gives_a_token_loss_of_zero_and_finite_gradients(te
 
 
 def test_the_whole_loss_is_finite_with_everything_dropped():
-    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.zeros(2, 4),) * 3, (torch.zeros(2, 4),) * 3)
+    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.zeros(2, 4),) * 3)
     parts = sparsification_loss(
         output, torch.full((2, 5), 0.2), torch.randn(2, 5), torch.randn(2, 4, 6), (0.7, 0.5, 0.3)
     )
@@ -44,8 +44,7 @@ def test_the_whole_loss_is_finite_with_everything_dropped():
 
 
 def test_leaving_targets_and_teacher_out_leaves_the_ratio_loss():
-    scores = (torch.zeros(2, 4),) * 2
-    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.ones(2, 4),) * 2, scores)
+    output = TrainingOutput(torch.randn(2, 5), torch.randn(2, 4, 6), (torch.ones(2, 4),) * 2)
     parts = sparsification_loss(output, None, None, None, (0.7, 0.5))
     assert parts.total == pytest.approx(2.0 * (0.09 + 0.25) / 2)
 

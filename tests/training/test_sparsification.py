@@ -4,8 +4,10 @@ import pytest
 import torch
 from training.examples import TINY
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
 from dynamicvit.models.registry import create_model
+from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.objective import Batch
 from dynamicvit.training.sparsification import DenseTeacher, Sparsification
 
@@ -33,7 +35,9 @@ def pair(**changes):
 @pytest.mark.parametrize("changes", [{}, LVVIT], ids=["deit", "lvvit"])
 def test_a_student_that_keeps_everything_is_its_teacher(changes):
     student, teacher = pair(**changes)
-    loss = Sparsification(student)(Batch(teacher.features(images()), images(), keep_ratio=0.7, noise=noise(keep=True)))
+    loss = Sparsification(student)(
+        Batch(teacher.features(images()), images(), keep_ratio=0.7, choose=TrainingChoice(noise(keep=True)))
+    )
     assert loss.parts["logits_kl"] == pytest.approx(0, abs=1e-5)
     assert loss.parts["tokens"] == pytest.approx(0, abs=1e-5)
     assert [share.item() for share in loss.kept_shares] == pytest.approx([1, 1, 1])
@@ -42,7 +46,7 @@ def test_a_student_that_keeps_everything_is_its_teacher(changes):
 def test_dropping_every_token_gives_finite_gradients():
     student, teacher = pair()
     targets = torch.full((3, 2), 0.5)
-    batch = Batch(teacher.features(images()), images(), targets, 0.7, noise=noise(keep=False))
+    batch = Batch(teacher.features(images()), images(), targets, 0.7, choose=TrainingChoice(noise(keep=False)))
     loss = Sparsification(student)(batch)
     loss.total.backward()
     assert loss.parts["tokens"] == 0
@@ -53,7 +57,9 @@ def test_dropping_every_token_gives_finite_gradients():
 
 def test_without_targets_the_teacher_and_the_ratio_are_all_there_is():
     student, teacher = pair()
-    loss = Sparsification(student)(Batch(teacher.features(images()), images(), keep_ratio=0.7, noise=noise(keep=True)))
+    loss = Sparsification(student)(
+        Batch(teacher.features(images()), images(), keep_ratio=0.7, choose=TrainingChoice(noise(keep=True)))
+    )
     assert loss.parts["classification"] == 0
     expected = 2 * loss.parts["ratio"] / 3 + 0.5 * (loss.parts["logits_kl"] + loss.parts["tokens"])
     torch.testing.assert_close(loss.total, expected)
@@ -63,7 +69,7 @@ def test_a_new_head_is_not_compared_with_the_teachers():
     student, teacher = pair(num_classes=5)
     view = {"logits": torch.randn(3, 2), "tokens": teacher.features(images())["tokens"] + 1}
     objective = Sparsification(student, has_new_head=True)
-    loss = objective(Batch(view, images(), torch.full((3, 5), 0.2), 0.7, noise=noise(keep=True)))
+    loss = objective(Batch(view, images(), torch.full((3, 5), 0.2), 0.7, choose=TrainingChoice(noise(keep=True))))
     assert loss.parts["logits_kl"] == 0
     assert loss.parts["tokens"] == pytest.approx(1, abs=1e-4)
 
@@ -76,7 +82,9 @@ def test_held_shares_follow_the_ratio_whatever_the_predictors_level():
     shares = []
     for seed in range(20):
         torch.manual_seed(seed)
-        batch = Batch(teacher.features(images()), images(), keep_ratio=0.5, holds_share=True)
+        batch = Batch(
+            teacher.features(images()), images(), keep_ratio=0.5, choose=TrainingChoice(ratios=BaseRatio(0.5).ratios(3))
+        )
         shares.append([share.item() for share in Sparsification(student)(batch).kept_shares])
     assert torch.tensor(shares).mean(0).tolist() == pytest.approx([0.5, 0.25, 0.125], abs=0.05)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from goldens import TOLERANCE, golden, golden_model
 
+from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.losses import LossWeights, sparsification_loss
 
 FAMILIES = ["deit", "lvvit"]
@@ -14,7 +15,7 @@ LOSSES = ["main", "kl_token", "batch_ratio", "heavy_ratio", "no_clf", "smoothed"
 def forward(family):
     file, model = golden("training"), golden_model(f"{family}_mini").train()
     noise = [file[f"{family}:stage{stage}.noise"] for stage in range(3)]
-    return model, model.forward_training(file[f"{family}:input"], noise)
+    return model, model.forward_training(file[f"{family}:input"], TrainingChoice(noise))
 
 
 def loss_of(family, name, output):

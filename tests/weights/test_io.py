@@ -91,7 +91,7 @@ def write_described(path, model, **changes):
         ({"num_classes": 2**24}, "it has 3 blocks and 5 classes"),
         ({"mlp_ratio": 1000}, "of another shape"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio must be a finite number"),
-        ({"embedding": "lvvit"}, "missing"),
+        ({"embedding": "lvvit", "has_aux_head": True}, "missing"),
         ({"preprocessing": {"std": [0, 0, 0]}}, "std must be from"),
     ],
 )

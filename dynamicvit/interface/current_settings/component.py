@@ -12,12 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from dynamicvit.analysis.results import AnalysisSettings
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.handlers import FIRST_RATIO
 from dynamicvit.interface.parts import read_parts
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.words import Words, words_in
-from dynamicvit.studies.analysis import AnalysisSettings
 
 
 @dataclass(frozen=True)

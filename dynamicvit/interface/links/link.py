@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from dynamicvit.analysis.results import AnalysisSettings
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.words import LANGUAGES
-from dynamicvit.studies.analysis import AnalysisSettings
 
 BUDGETS = ("ratio", "ratios", "mass")
 _NUMBER = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
@@ -43,9 +43,9 @@ class Link:
 
     def fitted(self, num_stages: int, num_patches: int) -> Link:
         """Give the link without what a model of so many stages and patches cannot show."""
-        ratio = self.settings.keep_ratio if self.settings else None
+        budget = self.settings.budget if self.settings else None
         bad = {
-            "ratios": isinstance(ratio, tuple) and len(ratio) != num_stages,
+            "ratios": budget is not None and budget.kind == "stages" and len(budget.numbers) != num_stages,
             "stage": self.stage is not None and self.stage > num_stages,
             "patch": self.patch is not None and self.patch >= num_patches,
         }

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamicvit.analysis.results import AnalysisSettings
+from dynamicvit.budget import KeepMass
 from dynamicvit.interface.links.component import wanted
 from dynamicvit.interface.links.link import Link, parse_link, requested
 from dynamicvit.interface.settings import settings_from, settings_payload
-from dynamicvit.studies.analysis import AnalysisSettings
-from dynamicvit.tokens.schedule import KeepMass
 
 EXAMPLES, MODELS = ["cat", "corgis"], ["lite0.safetensors"]
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from dynamicvit.analysis.comparison import METHODS
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.tabs.compare.handlers import CompareHandlers
-from dynamicvit.studies.comparison import METHODS
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dynamicvit.analysis.report import read_report, reproduce
+from dynamicvit.analysis.results import AnalysisSettings
+from dynamicvit.budget import KeepMass
 from dynamicvit.figures.captions import ENGLISH
 from dynamicvit.interface.captions import captions as captions_module
 from dynamicvit.interface.captions.captions import file_captions, page_captions
@@ -19,9 +22,6 @@ from dynamicvit.interface.tabs.about.handlers import MethodDesk
 from dynamicvit.interface.tabs.export.handlers import ExportDesk, file_name
 from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.words import words_in
-from dynamicvit.studies.analysis import AnalysisSettings
-from dynamicvit.studies.report import read_report, reproduce
-from dynamicvit.tokens.schedule import KeepMass
 
 MODEL = "dynamicvit_lite0_256_patch16_224.safetensors"
 SCENE = {

@@ -11,6 +11,7 @@ import gradio as gr
 import pytest
 from conftest import EXAMPLES
 
+from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.interface.current_settings.component import Asked, asked_from
 from dynamicvit.interface.handlers import Workbench
@@ -91,7 +92,8 @@ def test_settings_that_no_page_sends_are_refused(sent: object) -> None:
 @pytest.mark.parametrize("sent", [None, "x", {}, {"language": ["zh"], "is_narrow": "yes"}])
 def test_page_that_shows_nothing_yet_gets_the_first_settings(sent: object) -> None:
     found = asked_from(sent)
-    assert (found.model, found.settings.keep_ratio, found.words.language, found.is_narrow) == (None, 0.7, "en", False)
+    assert (found.model, found.settings.budget, found.words.language) == (None, BaseRatio(0.7), "en")
+    assert not found.is_narrow
 
 
 def test_model_that_is_gone_is_refused_in_a_sentence(bench: Workbench) -> None:

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.tabs.sweep import handlers
 from dynamicvit.interface.tabs.sweep.handlers import SweepHandlers
 from dynamicvit.interface.tabs.sweep.wording import verdict
 from dynamicvit.interface.words import words_in
-from dynamicvit.studies.sweep import SWEPT_RATIOS, SweepPoint
 
 
 @pytest.fixture(scope="module")

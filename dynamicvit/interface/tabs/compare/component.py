@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
+from dynamicvit.analysis.comparison import METHODS
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.parts import server_function
 from dynamicvit.interface.tabs.compare.handlers import CompareHandlers
 from dynamicvit.interface.tabs.parts import read_tab_parts
 from dynamicvit.interface.words import Labels
-from dynamicvit.studies.comparison import METHODS
 
 
 def fill(bench: Workbench, labels: Labels) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicvit.analysis.comparison import compare
 from dynamicvit.errors import SettingError
 from dynamicvit.interface.handlers import Payload, Workbench
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.tabs.compare.wording import describe_method
-from dynamicvit.studies.comparison import compare
 
 MAX_SEED = 2**31 - 1
 
@@ -35,21 +35,17 @@ class CompareHandlers:
         Args:
             image, model: keys.
             settings: of the predictors, as :func:`settings_from` takes them.
-            method: one of :data:`~dynamicvit.studies.comparison.METHODS`.
+            method: one of :data:`~dynamicvit.analysis.comparison.METHODS`.
             basis: ``"macs"`` or ``"ratio"``, what is equal for all methods.
             seed: of the random selection, a whole number from 0 to 2147483647.
         """
 
         def answer() -> Payload:
-            loaded, keep_ratio, checked = (
-                self._bench.load(model),
-                settings_from(settings).keep_ratio,
-                _checked_seed(seed),
-            )
+            loaded, budget, checked = self._bench.load(model), settings_from(settings).budget, _checked_seed(seed)
             view = self._bench.view(self._bench.picture(image), loaded)
             comparison = self._bench.run(
                 lambda: compare(
-                    loaded.model, view.tensor, [method], keep_ratio, seed=checked, basis=basis, dense=view.dense
+                    loaded.model, view.tensor, [method], budget, seed=checked, basis=basis, dense=view.dense
                 )
             )
             return describe_method(comparison, view.dense)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicvit.analysis.comparison import Comparison, MethodResult
+from dynamicvit.analysis.results import Classification
 from dynamicvit.interface.wording import percent, probability
-from dynamicvit.studies.analysis import Classification
-from dynamicvit.studies.comparison import Comparison, MethodResult
-from dynamicvit.tokens.schedule import KeepMass
 
 
 def describe_method(comparison: Comparison, dense: Classification) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def describe_method(comparison: Comparison, dense: Classification) -> dict[str, 
         "agrees": result.agrees,
         "gmacs": f"{macs.gmacs:.3f}",
         "saved": percent(1.0 - macs.total / dense.macs.total),
-        "budget": f"{comparison.budget_macs / 1e9:.3f}",
+        "budget": f"{comparison.equal_macs / 1e9:.3f}",
         "ratios": _ratios(result),
     }
 
@@ -37,7 +36,6 @@ def _groups(result: MethodResult) -> list[int] | None:
 
 def _ratios(result: MethodResult) -> list[str]:
     """Give the base ratio or one for each stage; none where nothing is dropped or a share of scores decides."""
-    ratio = result.keep_ratio
-    if ratio is None or isinstance(ratio, KeepMass):
+    if result.budget is None or result.budget.is_adaptive:
         return []
-    return [f"{one:.3f}" for one in (ratio if isinstance(ratio, tuple) else (ratio,))]
+    return [f"{ratio:.3f}" for ratio in result.budget.numbers]

@@ -49,5 +49,5 @@ class ComputeHandlers:
 
     def _measure(self, image: str, model: str, settings: object) -> Profile:
         picture, loaded = self._bench.picture(image), self._bench.load(model)
-        tensor, keep_ratio = self._bench.view(picture, loaded).tensor, settings_from(settings).keep_ratio
-        return profile(loaded.model, tensor, keep_ratio, budget_ms=MEASURING_BUDGET_MS, execute=self._bench.run)
+        tensor, budget = self._bench.view(picture, loaded).tensor, settings_from(settings).budget
+        return profile(loaded.model, tensor, budget, budget_ms=MEASURING_BUDGET_MS, execute=self._bench.run)

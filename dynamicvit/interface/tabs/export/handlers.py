@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dynamicvit.analysis.report import Report, identify_checkpoint, identify_picture, is_same, read_report, to_json
+from dynamicvit.analysis.results import AnalysisSettings
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.figures.animation import animation_bytes, stage_frames
 from dynamicvit.figures.captions import Captions
@@ -24,9 +26,6 @@ from dynamicvit.interface.handlers import LoadedModel, Payload, Workbench
 from dynamicvit.interface.sessions import Picture
 from dynamicvit.interface.settings import settings_from, settings_payload
 from dynamicvit.interface.words import words_in
-from dynamicvit.studies.analysis import AnalysisSettings
-from dynamicvit.studies.report import Report, identify_checkpoint, identify_picture, is_same, read_report, to_json
-from dynamicvit.tokens.schedule import KeepMass
 
 MAX_JSON_CHARACTERS = 4_000_000
 MAX_PICTURES_LOOKED_AT = 100
@@ -146,11 +145,8 @@ class ExportDesk:
 def file_name(picture: Picture, settings: AnalysisSettings, file_format: str) -> str:
     """Give a file a name that says what is in it, such as ``butterfly-keep0.70.png``."""
     stem = re.sub(r"[^\w]+", "-", Path(picture.file_name).stem).strip("-")[:60] or "picture"
-    ratio = settings.keep_ratio
-    if isinstance(ratio, KeepMass):
-        return f"{stem}-mass{ratio.share:.2f}.{file_format}"
-    ratios = ratio if isinstance(ratio, tuple) else (ratio,)
-    return f"{stem}-keep{'-'.join(f'{one:.2f}' for one in ratios)}.{file_format}"
+    kind = "mass" if settings.budget.is_adaptive else "keep"
+    return f"{stem}-{kind}{'-'.join(f'{number:.2f}' for number in settings.budget.numbers)}.{file_format}"
 
 
 def _identity(loaded: LoadedModel) -> Any:

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from dynamicvit.analysis.results import Analysis, analyze
+from dynamicvit.analysis.survey import Survey
 from dynamicvit.archives import MAX_IMAGES, ImageSource, list_images
 from dynamicvit.errors import DynamicViTError, ImageError
 from dynamicvit.images import DecodedImage, prepare
 from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.handlers import LoadedModel, Workbench
 from dynamicvit.interface.uploads import Upload
-from dynamicvit.studies.analysis import Analysis, analyze
-from dynamicvit.studies.survey import Survey
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicvit.analysis.spreadsheet import Cell, to_csv
+from dynamicvit.analysis.survey import Survey
 from dynamicvit.figures.keep_maps import draw_keep_maps
 from dynamicvit.figures.svg import to_svg
 from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.tabs.many.handlers import Progress
 from dynamicvit.interface.wording import percent
 from dynamicvit.interface.words import Words
-from dynamicvit.studies.spreadsheet import Cell, to_csv
-from dynamicvit.studies.survey import Survey
 
 CSV_HEADERS = (
     "picture",

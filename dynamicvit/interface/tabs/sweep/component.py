@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
+from dynamicvit.analysis.sweep import SWEPT_RATIOS
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.parts import server_function
 from dynamicvit.interface.tabs.parts import read_tab_parts
 from dynamicvit.interface.tabs.sweep.handlers import SweepHandlers
 from dynamicvit.interface.words import Labels
-from dynamicvit.studies.sweep import SWEPT_RATIOS
 
 
 def fill(bench: Workbench, labels: Labels) -> None:

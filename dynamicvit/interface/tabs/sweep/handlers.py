@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.costs.benchmark import PairTiming, time_pair
 from dynamicvit.errors import SettingError
 from dynamicvit.figures.svg import to_svg
@@ -13,7 +14,6 @@ from dynamicvit.interface.sessions import BoundedCache, Picture
 from dynamicvit.interface.tabs.sweep.wording import describe_dense, describe_point, measured, verdict
 from dynamicvit.interface.tabs.width import checked_width
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
-from dynamicvit.studies.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 
 MAX_POINTS = 100 * len(SWEPT_RATIOS)
 MEASURING_ROUNDS = 5

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from dynamicvit.analysis.results import Classification
+from dynamicvit.analysis.sweep import SWEPT_RATIOS, StableRange, SweepPoint, find_stable_range
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.wording import LOW_CONFIDENCE, percent, probability
 from dynamicvit.interface.words import Words
-from dynamicvit.studies.analysis import Classification
-from dynamicvit.studies.sweep import SWEPT_RATIOS, Holding, SweepPoint, find_holding
 
 
 def describe_point(point: SweepPoint, timing: PairTiming) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def measured(timings: Sequence[PairTiming], words: Words) -> str:
 
 def verdict(points: Sequence[SweepPoint], dense: Classification, words: Words) -> str:
     """Say down to which keep ratio the prediction holds, and what speaks against leaning on that."""
-    holding = find_holding(points)
-    sentences = [_holds(holding, len(points) == len(SWEPT_RATIOS), words)]
-    if holding.returns:
-        ratios = words.listed([f"{point.keep_ratio:.2f}" for point in holding.returns])
+    stable = find_stable_range(points)
+    sentences = [_holds(stable, len(points) == len(SWEPT_RATIOS), words)]
+    if stable.returns:
+        ratios = words.listed([f"{point.keep_ratio:.2f}" for point in stable.returns])
         sentences.append(words("sweep.returns", ratios=ratios))
     best = dense.top[0]
     if best.probability < LOW_CONFIDENCE:
@@ -55,13 +55,13 @@ def verdict(points: Sequence[SweepPoint], dense: Classification, words: Words) -
     return " ".join(sentences)
 
 
-def _holds(holding: Holding, is_complete: bool, words: Words) -> str:
-    last, flip = holding.last, holding.flip
+def _holds(stable: StableRange, is_complete: bool, words: Words) -> str:
+    last, flip = stable.last, stable.flip
     if flip is None:
         assert last is not None
         key = "sweep.everywhere" if is_complete else "sweep.so_far"
         return words(key, ratio=f"{last.keep_ratio:.2f}", saved=percent(last.saved_share))
     changed = {"flip": f"{flip.keep_ratio:.2f}", "answer": flip.answer.label}
-    if last is None or not holding.drops_tokens:
+    if last is None or not stable.drops_tokens:
         return words("sweep.never", **changed)
     return words("sweep.holds", ratio=f"{last.keep_ratio:.2f}", saved=percent(last.saved_share), **changed)

@@ -1,0 +1,108 @@
+"""An image prepared for one model, and all that can be asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dynamicvit.analysis.comparison import METHODS, Basis, Comparison, compare
+from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
+from dynamicvit.budget import as_budget
+from dynamicvit.costs.benchmark import PairTiming, time_pair
+from dynamicvit.costs.profiling import Profile, profile
+from dynamicvit.images import CropBox, DecodedImage, as_image, prepare
+from dynamicvit.models.selectors import create_selector
+from dynamicvit.models.vit import DynamicVisionTransformer, KeepRatio
+
+ImageSource = str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImage
+
+
+class PreparedImage:
+    """An image as one model sees it; every question is a call with its own keep ratio, and no call leaves state.
+
+    The dense result, which does not depend on the keep ratio, is computed once, when it is first needed.
+
+    Attributes:
+        model: in evaluation mode, with pruning stages.
+        image: the decoded image.
+        crop: the part of it that the model sees, in pixels of ``image``.
+        tensor: (1, 3, S, S), normalised, on the model's device.
+
+    Raises:
+        ImageError: the image cannot be read or used.
+    """
+
+    def __init__(self, model: DynamicVisionTransformer, image: ImageSource) -> None:
+        self.model = model
+        self.image = as_image(image)
+        prepared = prepare(self.image, model.config)
+        self.crop: CropBox = prepared.crop
+        self.tensor: Tensor = prepared.tensor.to(model.cls_token.device)
+
+    @cached_property
+    def dense(self) -> Classification:
+        """What the model makes of the image with nothing dropped."""
+        return classify_dense(self.model, self.tensor)
+
+    def analyze(
+        self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", seed: int = 0, *, top: int = 5
+    ) -> Analysis:
+        """Return the answers dense and pruned, the patches that each stage keeps, and the multiply-adds.
+
+        Args:
+            keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`.
+            selector: name of the token selector.
+            seed: of the random selector.
+            top: number of classes to report.
+
+        Raises:
+            SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
+        """
+        settings = AnalysisSettings(as_budget(keep_ratio), selector, seed)
+        return analyze(self.model, self.tensor, settings, dense=self.dense, top=top)
+
+    def compare(
+        self, keep_ratio: KeepRatio = 0.7, methods: Sequence[str] = METHODS, *, seed: int = 0, basis: Basis = "macs"
+    ) -> Comparison:
+        """Return the image under several ways to reduce tokens; as :func:`dynamicvit.analysis.comparison.compare`."""
+        return compare(self.model, self.tensor, methods, keep_ratio, seed=seed, basis=basis, dense=self.dense)
+
+    def sweep(self, ratios: Iterable[float] = SWEPT_RATIOS) -> tuple[SweepPoint, ...]:
+        """Return what the pruned model makes of the image at each of these base keep ratios.
+
+        Raises:
+            SettingError: a ratio is not valid, or the model has no pruning stages.
+        """
+        return tuple(sweep_point(self.model, self.tensor, ratio, self.dense) for ratio in ratios)
+
+    def profile(self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", **options: Any) -> Profile:
+        """Return where multiply-adds and milliseconds go; options as in :func:`dynamicvit.costs.profiling.profile`."""
+        return profile(self.model, self.tensor, as_budget(keep_ratio), create_selector(selector), **options)
+
+    def time(self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", **options: Any) -> PairTiming:
+        """Return the dense and the pruned model timed in turn; options as in :func:`~dynamicvit.costs.time_pair`."""
+        return time_pair(self.model, self.tensor, as_budget(keep_ratio), create_selector(selector), **options)
+
+
+def analyze_image(
+    model: DynamicVisionTransformer,
+    image: ImageSource,
+    keep_ratio: KeepRatio = 0.7,
+    selector: str = "predictor",
+    seed: int = 0,
+) -> Analysis:
+    """Return the analysis of one image under one setting; short for ``PreparedImage(model, image).analyze(...)``.
+
+    Raises:
+        ImageError: the image cannot be read.
+        SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
+    """
+    return PreparedImage(model, image).analyze(keep_ratio, selector, seed)

@@ -1,0 +1,88 @@
+"""An image prepared for a model answers as the functions below it do, and keeps no state between questions."""
+
+import numpy as np
+import pytest
+import torch
+from analysis.examples import decided_model
+from PIL import Image
+
+from dynamicvit.analysis import results
+from dynamicvit.analysis.comparison import compare
+from dynamicvit.analysis.prepared import PreparedImage
+from dynamicvit.analysis.results import AnalysisSettings, analyze, classify_dense
+from dynamicvit.analysis.sweep import sweep_point
+from dynamicvit.budget import KeepMass
+from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.models.config import ModelConfig
+
+TINY = ModelConfig(
+    image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return decided_model(TINY)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def prepared(model, pixels):
+    return PreparedImage(model, pixels)
+
+
+def test_every_kind_of_image_gives_the_same_input(model, pixels, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    sources = [path, str(path), path.read_bytes(), Image.fromarray(pixels), Image.open(path), pixels]
+    tensors = [PreparedImage(model, source).tensor for source in sources]
+    assert all(torch.equal(tensor, tensors[0]) for tensor in tensors)
+    assert tensors[0].shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_an_array_that_is_no_rgb_image_is_refused(model, array):
+    with pytest.raises(ImageError, match="uint8 RGB"):
+        PreparedImage(model, array)
+
+
+def test_questions_are_answered_as_by_the_functions_below(prepared, model):
+    tensor, dense = prepared.tensor, classify_dense(model, prepared.tensor)
+    assert prepared.analyze(0.5, "random", 3) == analyze(model, tensor, AnalysisSettings(0.5, "random", 3))
+    assert prepared.analyze(KeepMass(0.6)) == analyze(model, tensor, AnalysisSettings(KeepMass(0.6)))
+    assert prepared.compare(0.6, seed=1) == compare(model, tensor, keep_ratio=0.6, seed=1)
+    assert prepared.sweep((0.9, 0.3)) == tuple(sweep_point(model, tensor, ratio, dense) for ratio in (0.9, 0.3))
+    assert prepared.profile(0.5, max_rounds=3).pruned.macs == prepared.analyze(0.5).pruned.macs.total
+    assert prepared.time(0.5, max_rounds=3).batch_size == 1
+
+
+def test_no_question_changes_the_answer_to_another(prepared):
+    before = prepared.analyze(0.5)
+    prepared.analyze(0.2)
+    prepared.compare(0.4)
+    assert prepared.analyze(0.5) == before
+
+
+def test_the_dense_result_is_computed_once_and_only_when_needed(model, pixels, monkeypatch):
+    calls = []
+    own = results._counted_forward
+
+    def counted(model, images, keep_ratio=None, selector=None):
+        calls.append(keep_ratio)
+        return own(model, images, keep_ratio, selector)
+
+    monkeypatch.setattr(results, "_counted_forward", counted)
+    prepared = PreparedImage(model, pixels)
+    assert calls == []
+    prepared.analyze(0.5)
+    prepared.analyze(0.6)
+    assert calls.count(None) == 1
+
+
+def test_a_keep_ratio_that_makes_no_sense_is_refused(prepared):
+    with pytest.raises(SettingError, match="keep ratio"):
+        prepared.analyze(1.5)
