@@ -124,7 +124,7 @@ def test_unreadable_photos_are_told_and_left_out(model):
     unreadable, finished = [], []
     [result] = evaluate(model, photos, [DENSE], 2, on_unreadable=unreadable.append, on_batch=finished.append)
     assert [entry.name for entry in unreadable] == ["broken.jpg", "empty.jpg"]
-    assert "not a picture" in unreadable[0].reason
+    assert "not an image" in unreadable[0].reason
     assert (result.photos, result.labelled) == (1, 1)
     assert finished == [2, 1]
     with pytest.raises(ImageError, match=r"broken\.jpg"):

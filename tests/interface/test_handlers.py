@@ -66,7 +66,7 @@ def test_no_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
 def test_broken_file_gives_a_sentence(bench: Workbench, model: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
-    assert "picture" in bench.open_file(str(broken), model)["problem"]
+    assert "damaged or incomplete" in bench.open_file(str(broken), model)["problem"]
 
 
 def test_unknown_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
