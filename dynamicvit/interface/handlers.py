@@ -20,7 +20,7 @@ from dynamicvit.checkpoints.files import download
 from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
-from dynamicvit.images import DecodedImage, display_crop, prepare, read
+from dynamicvit.images import DecodedImage, caution, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
@@ -188,6 +188,8 @@ class Workbench:
         words = words_in(language)
         title = picture.title or words("picture.yours")
         described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
+        if caution(picture.image, loaded.model.config):
+            described["note"] = " ".join(filter(None, [words("picture.small"), described["note"]]))
         asked = {"image": image, "model": model, "settings": settings_payload(checked), "language": language}
         return {**asked, **described}
 
@@ -210,7 +212,7 @@ class Workbench:
         image, loaded, settings = read(path), self.load(model), AnalysisSettings(checked_ratio(ratio))
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
-        return _plain(analysis, loaded.entry)
+        return {**_plain(analysis, loaded.entry), "caution": caution(image, loaded.model.config)}
 
     @or_problem
     def fetch(self, model: str, progress: Callable[[int, int | None], None]) -> Payload:

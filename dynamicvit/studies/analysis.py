@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError
-from dynamicvit.images import DecodedImage, decode, prepare, read
+from dynamicvit.images import DecodedImage, caution, decode, prepare, read
 from dynamicvit.labels import class_names
 from dynamicvit.models.vit import DynamicVisionTransformer, SparseOutput, StageDecision
 from dynamicvit.tokens.schedule import KeepMass, TokenBudget
@@ -145,16 +146,18 @@ def analyze_image(
     selector: str = "predictor",
     seed: int = 0,
 ) -> Analysis:
-    """Analyze a picture given as a path, as a file's bytes or decoded.
+    """Analyze an image given as a path, as a file's bytes or decoded; one too small to judge by brings a warning.
 
     Raises:
-        ImageError: the picture cannot be read.
+        ImageError: the image cannot be read.
         SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
     """
     if isinstance(image, bytes):
         image = decode(image)
     elif not isinstance(image, DecodedImage):
         image = read(image)
+    if sentence := caution(image, model.config):
+        warnings.warn(sentence, stacklevel=2)
     model_input = prepare(image, model.config)
     return analyze(model, model_input.tensor, AnalysisSettings(keep_ratio, selector, seed))
 

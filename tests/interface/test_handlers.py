@@ -151,6 +151,15 @@ def test_program_gets_plain_numbers(bench: Workbench, model: str, photo: str) ->
     assert answer["saved_share"] == pytest.approx(1 - answer["pruned"]["gmacs"] / answer["dense"]["gmacs"])
 
 
+def test_small_picture_is_said_to_be_too_small_to_judge_by(bench: Workbench, model: str, tmp_path: Path) -> None:
+    path = tmp_path / "icon.png"
+    Image.new("RGB", (48, 48), "teal").save(path)
+    key = bench.open_file(str(path), model)["image"]
+    assert "too small to judge by" in bench.analyse(key, model, {"keep_ratio": 0.5})["note"]
+    assert "too small to judge by" in bench.analyze_file(str(path), 0.5, model)["caution"]
+    assert "small" not in bench.analyse("cat", model, {"keep_ratio": 0.5})["note"]
+
+
 def test_program_gets_errors_raised(bench: Workbench, photo: str) -> None:
     with pytest.raises(SettingError):
         bench.analyze_file(photo, 2.0, None)
