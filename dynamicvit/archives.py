@@ -1,4 +1,4 @@
-"""Files and ZIP archives -> pictures, opened one at a time and bounded in number and size."""
+"""Files and ZIP archives -> images, opened one at a time and bounded in number and size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamicvit.images import DecodedImage, decode, read
 
 MAX_IMAGES = 500
 MAX_ENTRY_BYTES = 50 * 2**20
-MAX_ARCHIVE_BYTES = 2**30  # of all pictures of an archive, unpacked
+MAX_ARCHIVE_BYTES = 2**30  # of all images of an archive, unpacked
 MAX_DIRECTORY_BYTES = 4 * 2**20  # of an archive's table of contents, which is read as a whole
 
 _END_RECORD, _END_RECORD_64 = b"PK\x05\x06", b"PK\x06\x07"
@@ -24,7 +24,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A picture that can be opened when its turn comes.
+    """An image that can be opened when its turn comes.
 
     Attributes:
         name: for the visitor.
@@ -36,12 +36,12 @@ class ImageSource:
 
 
 def list_images(name: str, path: Path, files: ExitStack) -> list[ImageSource]:
-    """Give the picture of a file, or the pictures of a ZIP archive without folders and hidden files.
+    """Return the image of a file, or the images of a ZIP archive without folders and hidden files.
 
     Args:
         name: under which the visitor knows the file.
         path: where it is.
-        files: keeps an archive open; close it when the pictures have been read.
+        files: keeps an archive open; close it when the images have been read.
 
     Raises:
         ImageError: the file is a ZIP archive that is damaged, holds no file or too many.
@@ -70,12 +70,12 @@ def _check_directory(name: str, path: Path) -> None:
     at = tail.rfind(_END_RECORD)
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
     if _END_RECORD_64 in tail or size > MAX_DIRECTORY_BYTES:
-        raise ImageError(f"The archive {name} has too many entries; take at most {MAX_IMAGES} pictures.")
+        raise ImageError(f"The archive {name} has too many entries; take at most {MAX_IMAGES} images.")
 
 
 def _check_size(name: str, entries: list[zipfile.ZipInfo]) -> None:
     if not entries:
-        raise ImageError(f"The archive {name} holds no files; put some pictures in it.")
+        raise ImageError(f"The archive {name} holds no files; put some images in it.")
     if len(entries) > MAX_IMAGES:
         raise ImageError(f"The archive {name} holds {len(entries)} files; take at most {MAX_IMAGES} at a time.")
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
@@ -91,11 +91,11 @@ def is_hidden(name: str) -> bool:
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> DecodedImage:
     """Decode an entry in memory; zipfile never gives more than the size that the entry declares."""
     if entry.file_size > MAX_ENTRY_BYTES:
-        raise ImageError(f"The picture file is larger than {MAX_ENTRY_BYTES >> 20} MB; scale it down.")
+        raise ImageError(f"The image file is larger than {MAX_ENTRY_BYTES >> 20} MB; scale it down.")
     if entry.flag_bits & 1:
-        raise ImageError("The picture is encrypted; pack it without a password.")
+        raise ImageError("The image is encrypted; pack it without a password.")
     if entry.compress_type not in _COMPRESSIONS:
-        raise ImageError("The picture is packed in an unusual way; pack it as a plain ZIP (deflate).")
+        raise ImageError("The image is packed in an unusual way; pack it as a plain ZIP (deflate).")
     try:
         data = archive.read(entry)
     except Exception as error:  # on damaged entries zipfile and zlib raise whatever they stumble upon

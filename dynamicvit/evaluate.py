@@ -18,6 +18,16 @@ from tqdm import tqdm
 
 from dynamicvit import __version__
 from dynamicvit.costs.benchmark import device_name
+from dynamicvit.datasets import (
+    PhotoListing,
+    Share,
+    UnreadablePhoto,
+    join,
+    listed,
+    read_labels,
+    read_photos,
+    where_classes_lie,
+)
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
@@ -25,9 +35,6 @@ from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
 from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.pictures.batches import Share, UnreadablePhoto
-from dynamicvit.pictures.class_folders import where_classes_lie
-from dynamicvit.pictures.photos import PhotoListing, join, listed, read_labels, read_photos
 from dynamicvit.weights.io import load_model
 
 Result = TypeVar("Result", Evaluation, Coverage)

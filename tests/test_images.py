@@ -9,8 +9,9 @@ from image_files import encode, noise, png_that_claims
 from PIL import Image, ImageFile, ImageOps
 from torchvision import transforms
 
+from dynamicvit.decoding.files import MAX_PIXELS
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.images import MAX_PIXELS, DecodedImage, decode, display_crop, prepare, read
+from dynamicvit.images import DecodedImage, caution, decode, display_crop, prepare, read
 from dynamicvit.models.config import HALF, ModelConfig, Preprocessing
 
 CONFIG = ModelConfig()
@@ -49,8 +50,8 @@ class TestDecode:
         np.testing.assert_array_equal(decode(encode(pixels)).pixels, np.stack([pixels] * 3, axis=-1))
 
     def test_black_and_white_becomes_0_and_255(self):
-        picture = Image.fromarray(noise(6, 6, channels=1)).convert("1", dither=Image.Dither.NONE)
-        np.testing.assert_array_equal(decode(encode(picture)).pixels[..., 0], np.asarray(picture) * 255)
+        image = Image.fromarray(noise(6, 6, channels=1)).convert("1", dither=Image.Dither.NONE)
+        np.testing.assert_array_equal(decode(encode(image)).pixels[..., 0], np.asarray(image) * 255)
 
     @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
     def test_16_bit_grey_is_scaled_and_not_clipped(self, file_format):
@@ -60,7 +61,7 @@ class TestDecode:
     def test_16_bit_grey_with_a_transparent_level_is_scaled_too(self):
         levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
         data = encode(levels * 257, transparency=0)
-        np.testing.assert_array_equal(decode(data).pixels[..., 0], levels)
+        np.testing.assert_array_equal(decode(data).pixels[..., 0], np.where(levels == 0, 255, levels))
 
     def test_16_bit_grey_of_a_pgm_is_scaled_and_not_clipped(self):
         levels = np.arange(256).reshape(16, 16)
@@ -94,21 +95,21 @@ class TestDecode:
         assert decode(encode(pixels)).pixels[0, 0].tolist() == [127, 127, 127]
 
     def test_a_transparent_palette_entry_is_white(self):
-        picture = Image.new("P", (2, 1))
-        picture.putpalette([200, 0, 0, 0, 0, 200])
-        picture.putdata([0, 1])
-        image = decode(encode(picture, transparency=0))
+        image = Image.new("P", (2, 1))
+        image.putpalette([200, 0, 0, 0, 0, 200])
+        image.putdata([0, 1])
+        image = decode(encode(image, transparency=0))
         assert image.pixels.tolist() == [[[255, 255, 255], [0, 0, 200]]]
 
     def test_a_colour_declared_transparent_is_white(self):
-        picture = Image.new("RGB", (2, 1), (10, 20, 30))
-        picture.putpixel((1, 0), (1, 2, 3))
-        image = decode(encode(picture, transparency=(10, 20, 30)))
+        image = Image.new("RGB", (2, 1), (10, 20, 30))
+        image.putpixel((1, 0), (1, 2, 3))
+        image = decode(encode(image, transparency=(10, 20, 30)))
         assert image.pixels.tolist() == [[[255, 255, 255], [1, 2, 3]]]
 
     def test_cmyk_jpeg_shows_its_colour(self):
-        picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-        red, green, blue = decode(encode(picture, "JPEG", quality=100)).pixels[8, 8]
+        image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+        red, green, blue = decode(encode(image, "JPEG", quality=100)).pixels[8, 8]
         assert red > 240
         assert green < 15
         assert blue < 15
@@ -132,7 +133,7 @@ class TestDecode:
         assert decode(encode(noise(5, 3), exif=exif)).pixels.shape == (3, 5, 3)
 
     @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-    def test_a_damaged_exif_block_does_not_spoil_the_picture(self):
+    def test_a_damaged_exif_block_does_not_spoil_the_image(self):
         assert decode(encode(noise(5, 3), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")).pixels.shape == (3, 5, 3)
 
     @pytest.mark.parametrize(
@@ -144,11 +145,35 @@ class TestDecode:
         height, width, _ = decode(encode(Image.new("RGB", size), file_format)).pixels.shape
         assert (width, height) == shown
 
-    def test_shrinking_keeps_the_picture(self):
+    def test_shrinking_keeps_the_image(self):
         ramp = np.tile(np.linspace(0, 255, 4096).astype(np.uint8), (2048, 1))
         pixels = decode(encode(ramp, "JPEG", quality=95)).pixels
         expected = np.linspace(0, 255, 2048)
         assert np.abs(pixels[500, :, 0] - expected).max() < 4
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_shrinking_in_parts_equals_shrinking_at_once(self, channels):
+        pixels = noise(2500, 2300, channels)
+        if channels == 4:
+            pixels[..., 3] = 255
+        whole = Image.fromarray(pixels).convert("RGB").resize((2048, 1884), Image.Resampling.HAMMING)
+        difference = decode(encode(pixels, compress_level=1)).pixels.astype(int) - np.asarray(whole)
+        assert np.abs(difference).max() <= 1
+
+    @pytest.mark.parametrize(("size", "shown"), [((3, 20_001), (3, 8193)), ((40_000, 10), (8192, 10))])
+    def test_of_a_very_long_image_the_middle_is_taken(self, size, shown):
+        pixels = np.zeros((size[1], size[0], 3), np.uint8)
+        pixels[size[1] // 2, size[0] // 2] = 255
+        image = decode(encode(pixels))
+        assert image.pixels.shape == (shown[1], shown[0], 3)
+        assert image.pixels[shown[1] // 2, shown[0] // 2].tolist() == [255] * 3
+
+    @pytest.mark.parametrize("orientation", [1, 6])
+    def test_the_middle_is_taken_before_the_image_is_turned(self, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        size = (4, 10_000) if orientation == 1 else (10_000, 4)
+        assert decode(encode(Image.new("RGB", size), exif=exif)).pixels.shape == (8192, 4, 3)
 
     @pytest.mark.parametrize("white", [65535, 1.0])
     def test_shrinking_keeps_16_bit_and_float_values_in_their_range(self, white):
@@ -167,7 +192,7 @@ class TestDecode:
         assert (shown[..., 1] == shown[..., 2]).all()
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 700)])
-    def test_tiny_and_elongated_pictures_are_read(self, size):
+    def test_tiny_and_elongated_images_are_read(self, size):
         assert decode(encode(Image.new("RGB", size, "teal"))).pixels.shape == (size[1], size[0], 3)
 
 
@@ -177,14 +202,14 @@ class TestRefusals:
             decode(b"")
 
     @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7 ...", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\0" * 100])
-    def test_what_is_not_a_picture_is_refused_with_advice(self, data):
+    def test_what_is_not_a_image_is_refused_with_advice(self, data):
         with pytest.raises(ImageError, match="save it as JPEG, PNG or WebP"):
             decode(data)
 
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
     def test_a_truncated_file_is_refused(self, file_format):
         data = encode(noise(64, 64), file_format)
-        with pytest.raises(ImageError, match=r"damaged|not a picture"):
+        with pytest.raises(ImageError, match=r"damaged|not a image"):
             decode(data[: len(data) * 2 // 3])
 
     # The second lies between our limit and Pillow's warning, the third between its warning and its error.
@@ -203,7 +228,7 @@ class TestRefusals:
         file_format=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]),
         changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8),
     )
-    def test_damaged_bytes_give_a_picture_or_an_image_error(self, file_format, changes):
+    def test_damaged_bytes_give_a_image_or_an_image_error(self, file_format, changes):
         data = bytearray(encode(noise(12, 10), file_format))
         for position, value in changes:
             data[position % len(data)] = value
@@ -218,6 +243,19 @@ class TestRefusals:
         data = encode(noise(20, 10))
         (tmp_path / "photo.png").write_bytes(data)
         np.testing.assert_array_equal(read(tmp_path / "photo.png").pixels, decode(data).pixels)
+
+
+class TestCaution:
+    @pytest.mark.parametrize("size", [(63, 64), (500, 1)])
+    def test_a_small_image_is_said_to_be_too_small_to_judge_by(self, size):
+        image = decode(encode(Image.new("RGB", size)))
+        assert f"{size[0]} x {size[1]} pixels is too small to judge by" in caution(image, CONFIG)
+
+    def test_an_image_of_64_pixels_is_not(self):
+        assert caution(decode(encode(Image.new("RGB", (64, 64)))), CONFIG) == ""
+
+    def test_an_image_as_large_as_the_input_of_its_model_is_not(self):
+        assert caution(decode(encode(Image.new("RGB", (32, 32)))), ModelConfig(image_size=32)) == ""
 
 
 class TestPrepare:
@@ -237,7 +275,7 @@ class TestPrepare:
         assert torch.equal(model_input.tensor, torchvision_input(pixels, 160, preprocessing))
 
     @pytest.mark.parametrize("size", [(30, 300), (300, 30), (17, 1700)])
-    def test_elongated_pictures_equal_torchvision_to_one_level(self, size):
+    def test_elongated_images_equal_torchvision_to_one_level(self, size):
         pixels = noise(*size)
         config = ModelConfig(preprocessing=Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
         difference = prepare(DecodedImage(pixels, "PNG"), config).tensor - torchvision_input(
@@ -245,7 +283,7 @@ class TestPrepare:
         )
         assert difference.abs().max() <= 1.01 * LEVEL
 
-    def test_a_line_of_pixels_is_prepared_without_a_giant_picture(self):
+    def test_a_line_of_pixels_is_prepared_without_a_giant_image(self):
         model_input = prepare(DecodedImage(noise(1, 50_000), "PNG"), CONFIG)
         assert model_input.tensor.shape == (1, 3, 224, 224)
         assert model_input.tensor.isfinite().all()
@@ -260,7 +298,7 @@ class TestPrepare:
 
     @settings(max_examples=200, deadline=None)
     @given(width=st.integers(1, 3000), height=st.integers(1, 3000))
-    def test_the_crop_lies_inside_the_picture_and_in_its_middle(self, width, height):
+    def test_the_crop_lies_inside_the_image_and_in_its_middle(self, width, height):
         pixels = np.broadcast_to(np.uint8(0), (height, width, 3))
         crop = prepare(DecodedImage(pixels, "PNG"), CONFIG, 16).crop
         assert crop.left >= 0
@@ -294,7 +332,7 @@ class TestDisplayCrop:
 
     @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (333, 1001), (100, 80)])
     @pytest.mark.parametrize("side", [64, 448])
-    def test_any_picture_can_be_shown_at_any_size(self, size, side):
+    def test_any_image_can_be_shown_at_any_size(self, size, side):
         image = DecodedImage(np.full((size[1], size[0], 3), 90, np.uint8), "PNG")
         shown = display_crop(image, prepare(image, CONFIG).crop, side)
         assert shown.shape == (side, side, 3)

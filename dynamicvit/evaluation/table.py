@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, median, stdev
 from typing import Any, TypeVar
 
+from dynamicvit.datasets import UnreadablePhoto
 from dynamicvit.evaluation.accuracy import Evaluation, EvaluationSetting
 from dynamicvit.evaluation.coverage import BOXES_FILL, Coverage
-from dynamicvit.pictures.batches import UnreadablePhoto
 
 Result = TypeVar("Result", Evaluation, Coverage)
 

@@ -19,7 +19,7 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classificati
 from dynamicvit.budget import BaseRatio
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
-from dynamicvit.images import DecodedImage, decode, display_crop, prepare, read
+from dynamicvit.images import DecodedImage, caution, decode, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
 from dynamicvit.interface.uploads import Upload
@@ -195,6 +195,8 @@ class Workbench:
         words = words_in(language)
         title = picture.title or words("picture.yours")
         described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
+        if caution(picture.image, loaded.model.config):
+            described["note"] = " ".join(filter(None, [words("picture.small"), described["note"]]))
         asked = {"image": image, "model": model, "settings": settings_payload(checked), "language": language}
         return {**asked, **described}
 
@@ -218,7 +220,7 @@ class Workbench:
         image, loaded = decode(upload.read()), self.load(model)
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
-        return _plain(analysis, loaded.entry)
+        return {**_plain(analysis, loaded.entry), "caution": caution(image, loaded.model.config)}
 
     @or_problem
     def fetch(self, model: str, progress: Callable[[int, int | None], None]) -> Payload:

@@ -14,10 +14,10 @@ from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynamicvit.datasets import Photo
 from dynamicvit.errors import ImageError
 from dynamicvit.images import decode
 from dynamicvit.models.config import Preprocessing
-from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.feature_cache import FeatureCache
 from dynamicvit.training.plan import Crop
 from dynamicvit.training.randomness import derive_seed, seeded

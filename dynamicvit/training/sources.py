@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.labels import default_class_names, find_class, name_classes
-from dynamicvit.pictures.class_folders import are_parts_of_a_data_set, where_classes_lie
-from dynamicvit.pictures.photos import (
+from dynamicvit.datasets import (
     Photo,
     PhotoListing,
+    are_parts_of_a_data_set,
     join,
     label_by_folder,
     listed,
     read_folder,
     read_labels,
     read_photos,
+    where_classes_lie,
 )
+from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.labels import default_class_names, find_class, name_classes
 
 HUB = "hf:"
 
@@ -82,7 +83,7 @@ def open_photos(
 
     Args:
         num_classes: of the model.
-        labels: a CSV file (:func:`~dynamicvit.pictures.photos.read_labels`); before what the source itself says.
+        labels: a CSV file (:func:`~dynamicvit.datasets.read_labels`); before what the source itself says.
         known_names: what the start weights call their classes.
         ignore_labels: whether to pass all labels over.
 

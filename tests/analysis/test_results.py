@@ -12,7 +12,7 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, StageView, a
 from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.images import decode, prepare
+from dynamicvit.images import DecodedImage, decode, prepare
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
@@ -247,6 +247,10 @@ class TestAnalyzeImage:
 
     def test_uses_the_papers_setting_when_none_is_given(self, model, picture):
         assert analyze_image(model, picture).settings == AnalysisSettings(0.7, "predictor", 0)
+
+    def test_an_image_too_small_to_judge_by_brings_a_warning(self, model):
+        with pytest.warns(UserWarning, match="20 x 50 pixels is too small to judge by"):
+            analyze_image(model, DecodedImage(np.zeros((50, 20, 3), np.uint8), "PNG"))
 
     def test_a_bad_picture_is_the_users_error(self, model):
         with pytest.raises(ImageError):

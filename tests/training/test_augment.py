@@ -7,9 +7,9 @@ from image_files import encode, png_that_claims
 from PIL import Image
 from training.examples import picture_bytes
 
+from dynamicvit.datasets import Photo
 from dynamicvit.errors import ImageError
 from dynamicvit.models.config import HALF, Preprocessing
-from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.augment import Augmentation, Mixing, TrainingCrops, paste_rectangles
 from dynamicvit.training.plan import Crop, local_positions
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from training.examples import picture_bytes, write_folder, write_tar
 
+from dynamicvit.datasets import read_photos
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.pictures.photos import read_photos
 from dynamicvit.training.sources import open_photos, open_validation
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dynamicvit.pictures.class_folders import are_parts_of_a_data_set, where_classes_lie
-from dynamicvit.pictures.photos import read_folder
+from dynamicvit.datasets import are_parts_of_a_data_set, read_folder, where_classes_lie
 
 
 def folder_of(path, *names):

@@ -1,21 +1,26 @@
-"""Labelled and unlabelled photos in tar files, folders and CSV tables, still compressed."""
+"""Images to learn from or to be measured on: folders, archives and tables, their labels, and batches of model input."""
 
 from __future__ import annotations
 
 import csv
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from dynamicvit.archives import is_hidden
+from dynamicvit.decoding.files import SUFFIXES
 from dynamicvit.errors import ImageError
-from dynamicvit.images import FORMATS
+from dynamicvit.images import CropBox, decode, prepare
 from dynamicvit.labels import find_class
+from dynamicvit.models.config import ModelConfig
 
 _NAMES_SHOWN = 3
 
@@ -201,7 +206,7 @@ def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
 
 def is_image(name: str) -> bool:
     """Return whether a file is an image by its name: not hidden, and of a format that can be decoded."""
-    return PurePosixPath(name).suffix.lower() in _image_suffixes() and not is_hidden(name)
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not is_hidden(name)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -209,13 +214,8 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
-@lru_cache(maxsize=1)
-def _image_suffixes() -> frozenset[str]:
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
-
-
 def _files_below(folder: Path) -> Iterable[str]:
-    """Give the files below a folder, also behind links, as paths relative to it; a folder that contains itself once."""
+    """Return the files below a folder, also behind links, as paths relative to it; a folder that contains itself once."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(place) in seen:
@@ -242,3 +242,131 @@ def _read_rows(path: Path, class_names: Sequence[str]) -> list[tuple[str, int | 
                 "a label is a class index, the name of a class or an ImageNet WordNet id."
             )
     return [(file, indices.get(text)) for file, text in rows]
+
+
+# Where the classes lie
+
+
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
+
+
+def are_parts_of_a_data_set(photos: Sequence[Photo]) -> bool:
+    """Return whether the sub-folders are called train, val and the like and hold folders themselves."""
+    return all(photo.name.count("/") > 1 and photo.name.split("/")[0].lower() in _PARTS for photo in photos)
+
+
+def where_classes_lie(folder: Path, photos: Sequence[Photo]) -> str:
+    """Return the part of a sentence that says where the classes of a folder's photos seem to lie.
+
+    Empty when the sub-folders look like classes.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        parts = photo.name.split("/")
+        below[parts[0]].add(parts[1] if len(parts) > 2 else "")
+    if all("" not in folders for folders in below.values()):
+        deeper = max(below, key=lambda name: (name.lower().startswith("train"), len(below[name])))
+        return f"the classes seem to be the {len(below[deeper])} folders in {folder / deeper}"
+    is_flat = all("/" not in photo.name for photo in photos)
+    siblings = [place for place in folder.resolve().parent.iterdir() if is_flat and _holds_images(place)]
+    if len(siblings) > 1:
+        return f"the classes seem to be the {len(siblings)} folders in {folder.resolve().parent}, one of them this"
+    return ""
+
+
+def _holds_images(place: Path) -> bool:
+    try:
+        return place.is_dir() and any(is_image(file.name) for file in place.iterdir())
+    except OSError:  # a folder of another user
+        return False
+
+
+# Batches
+
+
+@dataclass(frozen=True)
+class UnreadablePhoto:
+    """A photo that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the batches that one of several processes takes: every ``count``-th one, from ``index`` on."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some photos as model input.
+
+    Attributes:
+        number: of the batch among all batches, 0-based.
+        images: (B, 3, S, S) float32, normalised; B may be 0.
+        photos: the B photos.
+        crops: the part of each picture that the model sees, in pixels of the decoded picture.
+        sizes: width and height of each decoded picture in pixels.
+        unreadable: the photos that belong to this batch but could not be read.
+    """
+
+    number: int
+    images: Tensor
+    photos: tuple[Photo, ...]
+    crops: tuple[CropBox, ...]
+    sizes: tuple[tuple[int, int], ...]
+    unreadable: tuple[UnreadablePhoto, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    index: int
+    image: Tensor
+    crop: CropBox
+    size: tuple[int, int]
+
+
+class _Pictures(Dataset["_Picture | UnreadablePhoto"]):
+    def __init__(self, photos: Sequence[Photo], config: ModelConfig) -> None:
+        self.photos = photos
+        self.config = config
+
+    def __getitem__(self, index: int) -> _Picture | UnreadablePhoto:
+        try:
+            image = decode(self.photos[index].data)
+        except ImageError as error:
+            return UnreadablePhoto(self.photos[index].name, str(error))
+        model_input = prepare(image, self.config)
+        height, width = image.pixels.shape[:2]
+        return _Picture(index, model_input.tensor, model_input.crop, (width, height))
+
+
+def read_batches(
+    photos: Sequence[Photo], config: ModelConfig, size: int, *, share: Share | None = None, workers: int = 0
+) -> Iterator[Batch]:
+    """Return a process's share of the batches of ``size`` photos each.
+
+    A photo is in the same batch however many processes there are, and an unreadable one leaves its batch smaller.
+
+    Args:
+        workers: processes that read ahead; with 0 a batch is read when it is asked for.
+    """
+    share = share or Share()
+    indices = list(range(len(photos)))
+    numbers = range(share.index, -(-len(photos) // size), share.count)
+    plan = [indices[number * size : (number + 1) * size] for number in numbers]
+    loader = DataLoader(_Pictures(photos, config), batch_sampler=plan, collate_fn=list, num_workers=workers)
+    for number, entries in zip(numbers, loader, strict=True):
+        pictures = [entry for entry in entries if isinstance(entry, _Picture)]
+        side = config.image_size
+        yield Batch(
+            number,
+            torch.cat([picture.image for picture in pictures]) if pictures else torch.empty(0, 3, side, side),
+            tuple(photos[picture.index] for picture in pictures),
+            tuple(picture.crop for picture in pictures),
+            tuple(picture.size for picture in pictures),
+            tuple(entry for entry in entries if isinstance(entry, UnreadablePhoto)),
+        )

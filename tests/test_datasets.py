@@ -6,9 +6,9 @@ import tarfile
 
 import pytest
 
+from dynamicvit.datasets import is_image, read_labels, read_photos, read_tar
 from dynamicvit.errors import ImageError
 from dynamicvit.labels import default_class_names
-from dynamicvit.pictures.photos import is_image, read_labels, read_photos, read_tar
 
 IMAGENET = default_class_names(1000)
 
