@@ -215,7 +215,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _files_below(folder: Path) -> Iterable[str]:
-    """Return the files below a folder, also behind links, as paths relative to it; a folder that contains itself once."""
+    """Return the files below a folder, also behind links, relative to it; a folder that contains itself once."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(place) in seen:
