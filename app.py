@@ -8,7 +8,6 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import argparse
 from pathlib import Path
 
-from dynamicvit.checkpoints.available import CHECKPOINT_FOLDER
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.layout import build, launch_options
 
@@ -20,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Watch DynamicViT drop image tokens, in the browser.")
     parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME or 127.0.0.1 when not given")
     parser.add_argument("--port", type=int, help="port; GRADIO_SERVER_PORT or the first free one from 7860")
-    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINT_FOLDER, help="folder with weight files")
+    parser.add_argument("--checkpoints", type=Path, help="folder with weight files; default: checkpoints beside app.py")
     options = parser.parse_args()
     page = build(Workbench(options.checkpoints, EXAMPLES))
     page.launch(server_name=options.host, server_port=options.port, **launch_options())

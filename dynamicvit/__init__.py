@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dynamicvit.analysis.report import Report, read_report, reproduce
     from dynamicvit.analysis.results import Analysis
     from dynamicvit.budget import BaseRatio, Budget, KeepMass, StageRatios
-    from dynamicvit.checkpoints.loading import load_checkpoint, load_model
     from dynamicvit.costs.profiling import Profile, profile
     from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision
     from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig, TimmViTConfig
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dynamicvit.models.selectors import create_selector
     from dynamicvit.models.timm_vit import from_timm
     from dynamicvit.models.vit import DynamicVisionTransformer
+    from dynamicvit.weights.io import load_checkpoint, load_model, save_model
 
 _HOME = {
     "Analysis": "analysis.results",
@@ -48,11 +48,12 @@ _HOME = {
     "create_selector": "models.selectors",
     "from_timm": "models.timm_vit",
     "list_models": "models.registry",
-    "load_checkpoint": "checkpoints.loading",
-    "load_model": "checkpoints.loading",
+    "load_checkpoint": "weights.io",
+    "load_model": "weights.io",
     "profile": "costs.profiling",
     "read_report": "analysis.report",
     "reproduce": "analysis.report",
+    "save_model": "weights.io",
 }
 
 __version__ = "0.1.0"

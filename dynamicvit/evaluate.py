@@ -17,8 +17,17 @@ import torch
 from tqdm import tqdm
 
 from dynamicvit import __version__
-from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.benchmark import device_name
+from dynamicvit.datasets import (
+    PhotoListing,
+    Share,
+    UnreadablePhoto,
+    join,
+    listed,
+    read_labels,
+    read_photos,
+    where_classes_lie,
+)
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
@@ -26,8 +35,7 @@ from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import SELECTORS
-from dynamicvit.pictures.batches import Share, UnreadablePhoto
-from dynamicvit.pictures.photos import Photo, read_labels, read_photos
+from dynamicvit.weights.io import load_model
 
 Result = TypeVar("Result", Evaluation, Coverage)
 SEEDED = "random"
@@ -71,12 +79,14 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
     """Do one process's share of what the command line asks for; the first process reports."""
     if options.json and not options.json.parent.is_dir():
         raise SettingError(f"There is no folder {options.json.parent} for {options.json.name}; make it first.")
-    photos = find_photos(options.photos, options.labels)
+    model = load_model(options.checkpoint)
+    made_with = describe_run(options, processes)  # at once, for a checkpoint may be overwritten meanwhile
+    listing = find_photos(options.photos, options.labels, model.class_names)
+    photos = listing.photos
     boxes = read_boxes(options.boxes) if options.boxes else {}
     if options.boxes and not any(photo.name in boxes for photo in photos):
         raise ImageError(f"None of the photos has boxes in {options.boxes}; their names must be the same.")
-    model = load_model(options.checkpoint).to(processes.device)
-    report = measure(model, photos, boxes, options, processes)
+    report = measure(model.to(processes.device), listing, boxes, made_with, options, processes)
     if processes.index == 0:
         print(as_markdown(report))
         if options.json:
@@ -84,23 +94,24 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
             options.json.write_text(f"{text}\n", encoding="utf-8")
 
 
-def find_photos(paths: Sequence[Path], labels: Path | None) -> list[Photo]:
-    """Give the photos of all the paths, with their labels.
+def find_photos(paths: Sequence[Path], labels: Path | None, class_names: Sequence[str]) -> PhotoListing:
+    """Give the photos of all the paths, with the labels that they have for a model with classes of these names.
 
     Raises:
         ImageError: a path or the labels cannot be read, or the labels are of other photos.
     """
-    known = read_labels(labels) if labels else {}
-    photos = [photo for path in paths for photo in read_photos(path, known)]
-    if known and not any(photo.name in known for photo in photos):
+    known = read_labels(labels, class_names) if labels else {}
+    listing = join([read_photos(path, class_names, known) for path in paths])
+    if known and not any(photo.name in known for photo in listing.photos):
         raise ImageError(f"None of the photos has a label in {labels}; their names must be the same.")
-    return photos
+    return listing
 
 
 def measure(
     model: DynamicModel,
-    photos: Sequence[Photo],
+    listing: PhotoListing,
     boxes: dict[str, SceneBoxes],
+    made_with: Run,
     options: argparse.Namespace,
     processes: Processes,
 ) -> Report:
@@ -109,7 +120,7 @@ def measure(
     Raises:
         ImageError: none of the photos can be read.
     """
-    made_with = describe_run(options, processes)  # first, for a checkpoint may be overwritten meanwhile
+    photos = listing.photos
     settings = list_settings(options, model.config.num_stages)
     if boxes and len(settings) == 1:
         raise SettingError("The model drops no tokens, so there is no object coverage; leave --boxes out.")
@@ -133,11 +144,26 @@ def measure(
         _join(processes.gather(evaluations)),
         _join(processes.gather(coverages)) if boxes else [],
         sorted(processes.gather(unreadable), key=lambda photo: photo.name),
+        notes_on(listing, options.photos[0]),
     )
     if report.evaluations[0].photos == 0:
         first = report.unreadable[0]
         raise ImageError(f"None of the {len(photos)} photos can be read. {first.name}: {first.reason}")
     return report
+
+
+def notes_on(listing: PhotoListing, source: Path) -> list[str]:
+    """Return sentences about files that were left out, and about photos whose sub-folder is no class of the model."""
+    without = [photo for photo in listing.photos if photo.label is None]
+    folders = sorted({photo.class_folder for photo in without if photo.class_folder is not None})
+    notes = listing.notes
+    if folders:
+        count = sum(photo.class_folder is not None for photo in without)
+        notes.append(f"Photos in sub-folders that name no class of the model: {count} ({listed(folders)}).")
+    if source.is_dir() and len(without) == len(listing.photos):
+        lie = where_classes_lie(source, listing.photos)
+        notes += [f"{lie[0].upper()}{lie[1:]}."] if lie else []
+    return notes
 
 
 def list_settings(options: argparse.Namespace, num_stages: int) -> list[EvaluationSetting]:

@@ -7,21 +7,19 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.errors import DynamicViTError, TrainingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
-from dynamicvit.pictures.photos import read_labels
 from dynamicvit.training.objective import Loss
 from dynamicvit.training.options import parse_arguments
 from dynamicvit.training.preparation import Run, Sample, prepare
 from dynamicvit.training.randomness import derive_seed
-from dynamicvit.training.sources import open_photos
+from dynamicvit.training.sources import open_validation
+from dynamicvit.weights.io import save_model
 
 Numbers = dict[str, float | list[float]]
 
@@ -109,6 +107,8 @@ def hides_progress(run: Run) -> bool | None:
 
 def announce(run: Run) -> None:
     """Say what is not obvious from the command."""
+    for note in run.notes:
+        run.accelerator.print(note)
     if run.options.objective == "sparsify" and not run.has_labels:
         run.accelerator.print("Training without labels: on the distillation and keep-ratio terms alone.")
     if run.step:
@@ -134,14 +134,8 @@ def log(run: Run, numbers: Numbers) -> None:
 def save(run: Run) -> None:
     """Write the averaged weights as a checkpoint, and the state to go on from."""
     ratios = ":".join(f"{ratio:g}" for ratio in sorted(set(run.options.keep_ratio or ())))
-    metadata = {
-        "model": run.options.model,
-        "keep_ratios": ratios,
-        "images": str(run.step * run.plan.batch),
-        "config": json.dumps(asdict(run.config)),
-        "class_names": json.dumps(run.photos.class_names),
-    }
-    save_checkpoint(run.averaged.module, run.output.weights, metadata)
+    metadata = {"model": run.options.model, "keep_ratios": ratios, "images": str(run.step * run.plan.batch)}
+    save_model(run.averaged.module, run.output.weights, metadata=metadata)
     run.output.write_state(run.state())
 
 
@@ -159,8 +153,7 @@ def summarise(run: Run) -> None:
 
 def evaluate_on_val(run: Run) -> list[Evaluation]:
     """Run the averaged weights on ``--val``, dense and, if they were trained to drop tokens, at several ratios."""
-    labels = read_labels(run.options.val_labels) if run.options.val_labels else None
-    photos = open_photos(run.options.val, run.config.num_classes, labels, run.photos.class_names).photos
+    photos = open_validation(run.options.val, run.bare.student.class_names, run.options.val_labels).photos
     ratios = run.options.summary_ratios if run.options.keep_ratio else []
     return evaluate(run.averaged.module, photos, [DENSE, *map(EvaluationSetting, ratios)])
 

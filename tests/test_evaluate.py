@@ -16,11 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.errors import SettingError
 from dynamicvit.evaluate import main
 from dynamicvit.evaluation.processes import join_processes
+from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model, model_config
+from dynamicvit.weights.io import save_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +32,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     model = create_model(replace(model_config("dynamicvit_deit_256_patch16_224"), image_size=64, num_classes=10))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_checkpoint(model, path, {})
+    save_model(model, path)
     return path
 
 
@@ -103,6 +104,54 @@ def test_photos_without_labels_give_no_accuracy_and_it_says_so(checkpoint, photo
     assert json.loads(output.read_text(encoding="utf-8"))["results"][0]["top1"]["mean"] is None
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A model of one's own with named classes: 8 heads, and always the same answer, "red"."""
+    config = ModelConfig(image_size=32, embed_dim=64, depth=2, num_heads=8, num_classes=2, prune_locations=(1,))
+    model = create_model(config, class_names=["red", "blue"])
+    torch.nn.init.zeros_(model.head.weight)
+    model.head.bias.data.copy_(torch.tensor([1.0, 0.0]))
+    path = tmp_path_factory.mktemp("named") / "colours.safetensors"
+    save_model(model, path)
+    return path
+
+
+def write_pictures(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(folder / name)
+    return folder
+
+
+def test_folders_are_the_classes_that_the_weight_file_names(named, tmp_path, capsys):
+    photos = write_pictures(tmp_path / "photos", "red/1.png", "red/2.bmp", "red/3.tif", "blue/1.png")
+    main(arguments(named, photos))
+    assert "| dense | - | 75.0 |" in capsys.readouterr().out
+
+
+def test_what_has_no_class_or_is_no_image_is_counted_and_named(named, tmp_path, capsys):
+    photos = write_pictures(tmp_path / "photos", "red/1.png", "green/1.png", ".ipynb_checkpoints/1.png")
+    (photos / "Thumbs.db").write_bytes(b"")
+    main(arguments(named, photos, "--json", tmp_path / "results.json"))
+    printed = capsys.readouterr().out
+    notes = [
+        "2 files are left out, hidden or no image that can be read: .ipynb_checkpoints/1.png, Thumbs.db.",
+        "Photos in sub-folders that name no class of the model: 1 (green).",
+    ]
+    assert all(note in printed for note in notes)
+    assert "Accuracy on 1 labelled photos, agreement with dense on 2." in printed
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["notes"] == notes
+
+
+@pytest.mark.parametrize("where", ["photos", "photos/train/red"])
+def test_one_folder_too_high_or_too_low_the_place_of_the_classes_is_said(named, tmp_path, capsys, where):
+    write_pictures(tmp_path / "photos" / "train", "red/1.png", "blue/1.png")
+    main(arguments(named, tmp_path / where))
+    printed = capsys.readouterr().out
+    assert "No photo has a label" in printed
+    assert f"The classes seem to be the 2 folders in {tmp_path / 'photos' / 'train'}" in printed
+
+
 def test_several_sources_are_one_set(checkpoint, photos, capsys):
     main(arguments(checkpoint, photos, photos / "list.csv"))
     assert "Accuracy on 5 labelled photos, agreement with dense on 14." in capsys.readouterr().out
@@ -110,7 +159,7 @@ def test_several_sources_are_one_set(checkpoint, photos, capsys):
 
 def test_a_dense_checkpoint_has_a_dense_row(photos, tmp_path, capsys):
     model = create_model(replace(model_config("deit_256_patch16_224"), image_size=32, num_classes=10))
-    save_checkpoint(model, tmp_path / "dense.safetensors", {})
+    save_model(model, tmp_path / "dense.safetensors")
     main(arguments(tmp_path / "dense.safetensors", photos))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(rows) == 3

@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from training.examples import TINY, TINY_OPTIONS, write_dense_weights, write_folder, write_tar
+from training.examples import TINY, TINY_OPTIONS, picture_bytes, write_dense_weights, write_folder, write_tar
 from training.gradients import write_gradients
 from training.teachers import write_lite0_weights
 
 from dynamicvit import train as program
-from dynamicvit.checkpoints.loading import load_checkpoint
-from dynamicvit.checkpoints.reading import read_metadata
 from dynamicvit.errors import ImageError, SettingError, TrainingError
+from dynamicvit.evaluate import main as evaluate
 from dynamicvit.models.registry import create_model
 from dynamicvit.train import main
-from dynamicvit.training.options import parse_arguments
+from dynamicvit.training.options import parse_arguments, student_config
 from dynamicvit.training.preparation import prepare
+from dynamicvit.weights.io import load_checkpoint, load_model, read_shapes, save_model
 
 ROOT = Path(__file__).parents[1]
+NO_WARMUP = ["--warmup-epochs", "0", "--backbone-frozen-epochs", "0"]
 PLAIN = ["--mixup", "0", "--cutmix", "0", "--auto-augment", "", "--erasing", "0", "--color-jitter", "0"]
 
 
@@ -185,10 +186,52 @@ def test_the_saved_weights_are_a_checkpoint_with_its_history(tmp_path, command):
     main([*command, "--keep-ratio", "0.3:0.9"])
     weights = tmp_path / "run" / "weights.safetensors"
     load_checkpoint(create_model(TINY), weights)
-    metadata = read_metadata(weights)
+    metadata = read_shapes(weights).metadata
     assert metadata["keep_ratios"] == "0.3:0.9"
     assert metadata["images"] == "48"
-    assert json.loads(metadata["class_names"]) == ["blue", "red"]
+    model = load_model(weights)
+    assert model.config == student_config(parse_arguments(command))
+    assert model.class_names == ("blue", "red")
+
+
+def test_a_class_that_only_the_validation_has_is_reported_before_the_first_step(tmp_path, command):
+    val = write_folder(tmp_path / "val", 1)
+    (val / "red").rename(val / "green")
+    with pytest.raises(SettingError, match="none of the classes that are trained: green"):
+        main([*command, "--val", str(val)])
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_named_by_numbers_are_the_same_classes_in_training_and_evaluation(tmp_path, command, capsys):
+    photos = tmp_path / "numbered"
+    for number in range(11):
+        (photos / str(number)).mkdir(parents=True)
+        for index in range(2):
+            (photos / str(number) / f"{index}.png").write_bytes(picture_bytes(number % 2, index))
+    main([*command, "--data", str(photos), "--val", str(photos), "--classes", "11", "--epochs", "1", *NO_WARMUP])
+    accuracy = json.loads((tmp_path / "run" / "summary.json").read_text())["accuracy"]
+    weights = tmp_path / "run" / "weights.safetensors"
+    assert load_model(weights).class_names == tuple(map(str, range(11)))
+    results = tmp_path / "results.json"
+    evaluate(["--checkpoint", str(weights), "--photos", str(photos), "--json", str(results)])
+    evaluated = json.loads(results.read_text())["results"]
+    assert [entry["top1"]["mean"] for entry in evaluated[:2]] == [
+        entry["top1"] for entry in accuracy if entry["keep_ratio"] in (None, 0.7)
+    ]
+
+
+def test_the_classes_of_the_start_weights_keep_their_names_where_the_photos_have_none(tmp_path, command):
+    start = tmp_path / "named.safetensors"
+    save_model(create_model(TINY, prune_locations=()), start, class_names=["cat", "dog"])
+    photos = write_tar(tmp_path / "photos.tar")
+    main([*command, "--data", str(photos), "--start", str(start), "--epochs", "1", *NO_WARMUP])
+    assert load_model(tmp_path / "run" / "weights.safetensors").class_names == ("cat", "dog")
+
+
+def test_files_that_are_left_out_are_counted_and_named_at_the_start(folder, command, capsys):
+    (folder / "blue" / "Thumbs.db").write_bytes(b"")
+    main([*command, "--epochs", "1", *NO_WARMUP])
+    assert "1 file is left out, hidden or no image that can be read: blue/Thumbs.db." in capsys.readouterr().out
 
 
 def test_another_length_or_another_model_is_refused_in_the_same_folder(command):
@@ -235,7 +278,7 @@ def test_the_hybrid_goes_on_from_weights_on_its_teachers_stem(tmp_path, distill,
     for name, value in dense.items():
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-4, msg=name)
     assert [line["images"] for line in lines_of(tmp_path / "sparse")] == [4, 8]
-    assert read_metadata(tmp_path / "sparse" / "weights.safetensors")["keep_ratios"] == "0.2:1"
+    assert read_shapes(tmp_path / "sparse" / "weights.safetensors").metadata["keep_ratios"] == "0.2:1"
 
 
 def test_predictors_that_the_start_weights_lack_begin_in_closed_form(tmp_path, distill):

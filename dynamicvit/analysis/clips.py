@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dynamicvit.analysis.results import AnalysisSettings, Prediction
-from dynamicvit.labels import class_names
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
 
@@ -72,5 +71,5 @@ def look_at_frame(model: DynamicModel, images: Tensor, settings: AnalysisSetting
     output = model.forward_stages(images.to(model.device), settings.budget, selector)
     probabilities = output.logits[0].softmax(dim=0)
     best = int(probabilities.argmax())
-    prediction = Prediction(best, class_names(len(probabilities))[best], float(probabilities[best]))
+    prediction = Prediction(best, model.class_names[best], float(probabilities[best]))
     return FrameAnswer(tuple(tuple(stage.kept_patches[0].tolist()) for stage in output.stages), prediction)

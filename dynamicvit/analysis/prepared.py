@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +19,9 @@ from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.benchmark import PairTiming, time_pair
 from dynamicvit.costs.profiling import Profile, profile
+from dynamicvit.images import CropBox, DecodedImage, as_image, caution, prepare
 from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.pictures.images import CropBox, DecodedImage, as_image, prepare
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImage
 
@@ -46,6 +47,11 @@ class PreparedImage:
         prepared = prepare(self.image, model.config)
         self.crop: CropBox = prepared.crop
         self.tensor: Tensor = prepared.tensor.to(model.device)
+
+    @property
+    def caution(self) -> str:
+        """What speaks against trusting any answer about this image, in one sentence; empty when nothing does."""
+        return caution(self.image, self.model.config)
 
     @cached_property
     def dense(self) -> Classification:
@@ -101,8 +107,13 @@ def analyze_image(
 ) -> Analysis:
     """Return the analysis of one image under one setting; short for ``PreparedImage(model, image).analyze(...)``.
 
+    An image that is too small to judge by brings a warning.
+
     Raises:
         ImageError: the image cannot be read.
         SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
     """
-    return PreparedImage(model, image).analyze(keep_ratio, selector, seed)
+    prepared = PreparedImage(model, image)
+    if prepared.caution:
+        warnings.warn(prepared.caution, stacklevel=2)
+    return prepared.analyze(keep_ratio, selector, seed)

@@ -15,10 +15,10 @@ from dynamicvit import __version__
 from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.budget import budget_from_json
-from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DynamicViTError, ReportError
-from dynamicvit.pictures.images import DecodedImage, decode, read
+from dynamicvit.images import DecodedImage, decode, read
+from dynamicvit.weights.io import load_model
 
 FORMAT = "dynamicvit-analysis"
 FORMAT_VERSION = 1

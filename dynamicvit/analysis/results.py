@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import Tensor
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.labels import class_names
 from dynamicvit.models.base import DynamicModel, KeepRatio, SparseOutput, StageDecision
 from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
 
@@ -179,7 +179,7 @@ def analyze(
         settings=settings,
         grid=output.grid,
         dense=dense or classify_dense(model, images, top=top),
-        pruned=_classification(output, macs, top),
+        pruned=_classification(output, macs, model.class_names, top),
         stages=tuple(stages),
     )
 
@@ -191,7 +191,7 @@ def classify_dense(model: DynamicModel, images: Tensor, *, top: int = 5) -> Clas
         ImageError: ``images`` is not one image of a size that the model can take.
     """
     output, macs = _counted_forward(model, images)
-    return _classification(output, macs, top)
+    return _classification(output, macs, model.class_names, top)
 
 
 @torch.inference_mode()
@@ -210,9 +210,8 @@ def _counted_forward(
     return output, counter.report()
 
 
-def _classification(output: SparseOutput, macs: MacReport, top: int) -> Classification:
+def _classification(output: SparseOutput, macs: MacReport, names: Sequence[str], top: int) -> Classification:
     probabilities = output.logits[0].softmax(dim=0)
-    names = class_names(len(probabilities))
     best = probabilities.topk(min(top, len(probabilities)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Classification(tuple(Prediction(index, names[index], value) for index, value in pairs), macs)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from dynamicvit.costs.macs import MacCounter
+from dynamicvit.datasets import Batch, Photo, Share, UnreadablePhoto, read_batches
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.pictures.batches import Batch, Share, UnreadablePhoto, read_batches
-from dynamicvit.pictures.photos import Photo
 
 
 @dataclass(frozen=True)

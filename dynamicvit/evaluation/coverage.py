@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynamicvit.datasets import Batch, Photo, Share, read_batches
 from dynamicvit.errors import ImageError
 from dynamicvit.evaluation.accuracy import EvaluationSetting
+from dynamicvit.images import CropBox
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import create_selector
-from dynamicvit.pictures.batches import Batch, Share, read_batches
-from dynamicvit.pictures.images import CropBox
-from dynamicvit.pictures.photos import Photo
 
 # Where boxes fill less or more of the crop, the share inside them says little about the choice of tokens.
 BOXES_FILL = (0.05, 0.6)

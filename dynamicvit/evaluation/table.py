@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, median, stdev
 from typing import Any, TypeVar
 
+from dynamicvit.datasets import UnreadablePhoto
 from dynamicvit.evaluation.accuracy import Evaluation, EvaluationSetting
 from dynamicvit.evaluation.coverage import BOXES_FILL, Coverage
-from dynamicvit.pictures.batches import UnreadablePhoto
 
 Result = TypeVar("Result", Evaluation, Coverage)
 
@@ -55,6 +55,7 @@ class Report:
         evaluations: one for each setting, over the photos of all processes.
         coverages: one for each pruned setting; empty without boxes.
         unreadable: the photos that could not be read, in the order of their names.
+        notes: sentences about files that are not among the photos, and photos that have no class.
     """
 
     made_with: Run
@@ -62,6 +63,7 @@ class Report:
     evaluations: list[Evaluation]
     coverages: list[Coverage]
     unreadable: list[UnreadablePhoto]
+    notes: list[str] = field(default_factory=list)
 
 
 def as_markdown(report: Report) -> str:
@@ -79,6 +81,7 @@ def as_markdown(report: Report) -> str:
     if report.unreadable:
         names = "\n".join(f"- {photo.name}: {photo.reason}" for photo in report.unreadable)
         parts.append(f"{len(report.unreadable)} of {report.found} photos could not be read:\n\n{names}")
+    parts += report.notes
     parts.append(_made_with_line(report.made_with))
     return "\n\n".join(parts)
 
@@ -88,6 +91,7 @@ def as_record(report: Report) -> dict[str, Any]:
     return {
         "made_with": asdict(report.made_with),
         "photos_found": report.found,
+        "notes": report.notes,
         "unreadable": [asdict(photo) for photo in report.unreadable],
         "results": _evaluation_records(report.evaluations),
         "coverage": _coverage_records(report.coverages),

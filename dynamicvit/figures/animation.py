@@ -13,7 +13,7 @@ from dynamicvit.analysis.results import Analysis
 from dynamicvit.figures.canvas import KEPT, LINE, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.images import CropBox, DecodedImage, display_crop
 
 SIDE = 448
 CAPTION = 52  # pixels below the picture

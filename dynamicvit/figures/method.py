@@ -11,7 +11,7 @@ from dynamicvit.figures.canvas import Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.sheet import percent_text, shortened
 from dynamicvit.figures.svg import DENSE, DROPPED, KEPT, LINE, PAGE, PIXELS_PER_INCH, QUIET, TEXT
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.images import CropBox, DecodedImage, display_crop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

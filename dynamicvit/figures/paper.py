@@ -9,7 +9,7 @@ from dynamicvit.figures.canvas import QUIET, Canvas
 from dynamicvit.figures.captions import ENGLISH, Captions
 from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.figures.sheet import settings_text, shortened
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop
+from dynamicvit.images import CropBox, DecodedImage, display_crop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,18 +17,23 @@ from PIL import Image, ImageOps
 
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
 from dynamicvit.budget import BaseRatio
-from dynamicvit.checkpoints.available import CHECKPOINT_FOLDER, AvailableModel, list_available, list_problems
-from dynamicvit.checkpoints.files import download
-from dynamicvit.checkpoints.loading import load_model
 from dynamicvit.costs.benchmark import time_pair
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.images import DecodedImage, caution, decode, display_crop, prepare, read
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, Picture, PictureStore
 from dynamicvit.interface.settings import checked_ratio, settings_from, settings_payload
 from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.wording import describe_analysis, describe_timing
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, words_in
 from dynamicvit.models.base import DynamicModel
-from dynamicvit.pictures.images import DecodedImage, decode, display_crop, prepare, read
+from dynamicvit.weights.available import (
+    AvailableModel,
+    checkpoint_folder,
+    list_available,
+    list_problems,
+)
+from dynamicvit.weights.io import load_model
+from dynamicvit.weights.published import download
 
 Payload = dict[str, Any]
 Identity = tuple[Path, int]
@@ -88,12 +93,12 @@ class Workbench:
     """Everything that the visitors of one running app share: models, pictures in memory, one thread for the models.
 
     Args:
-        checkpoints: folder with weight files.
+        checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
         examples: folder with example pictures.
     """
 
-    def __init__(self, checkpoints: Path = CHECKPOINT_FOLDER, examples: Path | None = None) -> None:
-        self.checkpoints = checkpoints
+    def __init__(self, checkpoints: Path | None = None, examples: Path | None = None) -> None:
+        self.checkpoints = checkpoints or checkpoint_folder()
         self.examples = examples
         self._examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -190,6 +195,8 @@ class Workbench:
         words = words_in(language)
         title = picture.title or words("picture.yours")
         described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
+        if caution(picture.image, loaded.model.config):
+            described["note"] = " ".join(filter(None, [words("picture.small"), described["note"]]))
         asked = {"image": image, "model": model, "settings": settings_payload(checked), "language": language}
         return {**asked, **described}
 
@@ -213,7 +220,7 @@ class Workbench:
         image, loaded = decode(upload.read()), self.load(model)
         tensor = self.run(lambda: prepare(image, loaded.model.config).tensor)
         analysis = self.run(lambda: analyze(loaded.model, tensor, settings))
-        return _plain(analysis, loaded.entry)
+        return {**_plain(analysis, loaded.entry), "caution": caution(image, loaded.model.config)}
 
     @or_problem
     def fetch(self, model: str, progress: Callable[[int, int | None], None]) -> Payload:

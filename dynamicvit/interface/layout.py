@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from dynamicvit.checkpoints.available import AvailableModel
 from dynamicvit.interface.api import offer_api
 from dynamicvit.interface.example_row.component import example_row
 from dynamicvit.interface.explorer.component import token_explorer
@@ -22,6 +21,7 @@ from dynamicvit.interface.links.link import Link, parse_link, requested
 from dynamicvit.interface.tabs import TABS
 from dynamicvit.interface.uploads import MAX_UPLOAD_BYTES, GuardedBlocks, uploaded_file
 from dynamicvit.interface.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
+from dynamicvit.weights.available import AvailableModel
 
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dynamicvit.errors import ImageError
-from dynamicvit.pictures.images import DecodedImage
+from dynamicvit.images import DecodedImage
 
 MAX_PICTURE_BYTES = 512 * 2**20
 

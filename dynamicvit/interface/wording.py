@@ -7,9 +7,9 @@ from typing import Any
 
 from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
 from dynamicvit.budget import Budget
-from dynamicvit.checkpoints.available import TrainedRatio
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.interface.words import Words
+from dynamicvit.weights.available import TrainedRatio
 
 SPACE = "\N{NO-BREAK SPACE}"
 LOW_CONFIDENCE = 0.3

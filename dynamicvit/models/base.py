@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.errors import ImageError
+from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.selectors import SELECTORS, TokenMerger, TokenSelector
 
@@ -88,9 +89,16 @@ class DynamicModel(nn.Module, ABC):
     """A classifier that computes less where less is needed.
 
     The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
+
+    Args:
+        config: its description.
+        class_names: one for each class; ImageNet's for 1000 classes or else "class 0" and so on when not given.
     """
 
-    config: ModelConfig
+    def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.class_names = checked_class_names(class_names, config.num_classes)
 
     def forward(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 from dynamicvit.budget import Schedule
 from dynamicvit.errors import SettingError
+from dynamicvit.models.fields import Ranges, check_fields, known_fields
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -17,6 +19,32 @@ Embedding = Literal["patch", "lvvit", "lite0", "convnext", "swin"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Pool = Literal["token", "avg"]
 
+# From where to where a field may be: far beyond any real model, so that a file cannot ask for the absurd.
+_SIZES = (1, 2**16)
+_RANGES: Ranges = {
+    "image_size": _SIZES,
+    "patch_size": _SIZES,
+    "embed_dim": _SIZES,
+    "depth": _SIZES,
+    "num_heads": _SIZES,
+    "mlp_ratio": (0, 2**10),
+    "num_classes": (1, 2**24),
+    "norm_eps": (0, 1),
+    "residual_divisor": (1e-3, 1e3),
+    "drop_path_rate": (0, 1),
+    "token_features": (0, 2**16),
+    "candidate_classes": (0, 2**16),
+    "trained_keep_ratios": (1e-3, 1),
+    "num_registers": (0, 2**10),
+    "widths": _SIZES,
+    "depths": _SIZES,
+    "heads": _SIZES,
+    "window_size": _SIZES,
+    "crop_ratio": (0.1, 1),
+    "mean": (-1e3, 1e3),
+    "std": (1e-3, 1e3),
+}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -25,11 +53,17 @@ class Preprocessing:
     Attributes:
         crop_ratio: the centre crop's side as a share of the resized shorter side (224 of 256 is 0.875).
         mean, std: per channel, of pixels in [0, 1], RGB.
+
+    Raises:
+        SettingError: a value is of another type or out of its range.
     """
 
     crop_ratio: float = 0.875
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        check_fields(self, _RANGES)
 
 
 @dataclass(frozen=True)
@@ -54,8 +88,11 @@ class ModelConfig:
         preprocessing: how its input pictures are prepared.
 
     Raises:
-        SettingError: the numbers do not fit together.
+        SettingError: a value is of another type or out of its range, or the values do not fit together.
     """
+
+    family: ClassVar[str] = "token"
+    ranges: ClassVar[Ranges] = _RANGES
 
     image_size: int = 224
     patch_size: int = 16
@@ -77,17 +114,14 @@ class ModelConfig:
     preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "num_classes"):
-            # timm's models without a classifier have no classes.
-            least = 0 if name == "num_classes" and isinstance(self, TimmViTConfig) else 1
-            if getattr(self, name) < least:
-                raise SettingError(f"{name} must be at least {least}; got {getattr(self, name)}.")
+        check_fields(self, self.ranges)
+        self._complete()
+        if int(self.embed_dim * self.mlp_ratio) < 1:
+            raise SettingError(f"mlp_ratio {self.mlp_ratio} leaves nothing of embed_dim {self.embed_dim}.")
         if self.image_size % self.patch_size:
             raise SettingError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
         if self.embed_dim % self.num_heads:
             raise SettingError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}.")
-        if self.embedding not in get_args(Embedding):
-            raise SettingError(f"embedding must be one of {', '.join(get_args(Embedding))}; got {self.embedding!r}.")
         if (self.embedding in ("convnext", "swin")) != isinstance(self, HierarchicalConfig):
             raise SettingError("A ConvNeXt is described by a ConvNeXtConfig and a Swin by a SwinConfig.")
         if self.embedding == "lvvit" and self.patch_size % 2:
@@ -102,7 +136,6 @@ class ModelConfig:
             raise SettingError("Comparing answers (candidate_classes) needs a token read-out; set token_features too.")
         if self.prune_locations and self.embed_dim % 4:
             raise SettingError(f"The predictors need an embed_dim that 4 divides; got {self.embed_dim}.")
-        object.__setattr__(self, "prune_locations", tuple(self.prune_locations))
         ordered = sorted(set(self.prune_locations)) == list(self.prune_locations)
         if not ordered or any(not 0 <= location < self.depth for location in self.prune_locations):
             raise SettingError(
@@ -113,6 +146,34 @@ class ModelConfig:
     def dense(self) -> Self:
         """Return the same model without pruning stages."""
         return replace(self, prune_locations=(), candidate_classes=0, trained_keep_ratios=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as plain values for JSON; :meth:`from_json` gives an equal one back."""
+        values = asdict(self)
+        return {"family": self.family} | {field.name: values[field.name] for field in fields(self) if field.init}
+
+    @staticmethod
+    def from_json(data: object) -> ModelConfig:
+        """Return the description that :meth:`to_json` gave; fields that are not there have their defaults.
+
+        Descriptions from before there were families name none; they are of token models.
+
+        Raises:
+            SettingError: the family or a field is unknown, or a value is of another type or not valid.
+        """
+        values = dict(data) if isinstance(data, Mapping) else data
+        family = values.pop("family", ModelConfig.family) if isinstance(values, dict) else ModelConfig.family
+        kind = next((kind for kind in _FAMILIES if kind.family == family), None)
+        if kind is None:
+            known = ", ".join(kind.family for kind in _FAMILIES)
+            raise SettingError(f"There is no model family {family!r:.80}; the known ones are {known}.")
+        values = known_fields(kind, values)
+        if "preprocessing" in values:
+            values["preprocessing"] = Preprocessing(**known_fields(Preprocessing, values["preprocessing"]))
+        return kind(**values)
+
+    def _complete(self) -> None:
+        """Set the fields that follow from others, and refuse those others where they do not fit together."""
 
     @property
     def num_patches(self) -> int:
@@ -128,6 +189,11 @@ class ModelConfig:
     def num_prefix_tokens(self) -> int:
         """Number of tokens in front of the patch tokens, which are never dropped: the class token."""
         return 1
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks of the whole model."""
+        return self.depth
 
     @property
     def num_stages(self) -> int:
@@ -162,6 +228,9 @@ class TimmViTConfig(ModelConfig):
         has_predictors: whether there are prediction modules, which timm's weights do not bring and training makes.
     """
 
+    family: ClassVar[str] = "timm"
+    ranges: ClassVar[Ranges] = {**_RANGES, "num_classes": (0, 2**24)}
+
     class_token: bool = True
     distillation_token: bool = False
     num_registers: int = 0
@@ -176,11 +245,6 @@ class TimmViTConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_registers < 0:
-            raise SettingError(f"num_registers must be at least 0; got {self.num_registers}.")
-        for name, kind in (("activation", Activation), ("pool", Pool)):
-            if getattr(self, name) not in get_args(kind):
-                raise SettingError(f"{name} must be one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}.")
         if not self.class_token and (self.pool == "token" or self.distillation_token):
             raise SettingError("Without a class token the patch tokens are averaged; set pool to avg.")
         if self.distillation_token and (self.pool != "token" or self.num_registers):
@@ -226,10 +290,6 @@ class HierarchicalConfig(ModelConfig):
     candidate_classes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        for name in ("widths", "depths"):
-            _set_four(self, name)
-        object.__setattr__(self, "embed_dim", self.widths[2])
-        object.__setattr__(self, "depth", self.depths[2])
         super().__post_init__()
         least, multiple = _STRIDES[3], self.size_multiple
         if self.image_size < least or self.image_size % multiple:
@@ -237,9 +297,18 @@ class HierarchicalConfig(ModelConfig):
                 f"image_size must be a multiple of {multiple} and at least {least}; got {self.image_size}."
             )
 
+    def _complete(self) -> None:
+        object.__setattr__(self, "embed_dim", self.widths[2])
+        object.__setattr__(self, "depth", self.depths[2])
+
     def dense(self) -> Self:
         """Return the same model without pruning stages, and so without fast paths."""
         return replace(self, prune_locations=(), trained_keep_ratios=())
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks of the whole model."""
+        return sum(self.depths)
 
     @property
     def has_class_token(self) -> bool:
@@ -261,6 +330,8 @@ class HierarchicalConfig(ModelConfig):
 class ConvNeXtConfig(HierarchicalConfig):
     """A ConvNeXt; the defaults are those of ConvNeXt-T, dense."""
 
+    family: ClassVar[str] = "convnext"
+
     embedding: Embedding = field(default="convnext", init=False)
     norm_eps: float = field(default=1e-6, init=False)
 
@@ -275,23 +346,21 @@ class SwinConfig(HierarchicalConfig):
         window_size: side of the attention windows in positions; a stage whose map is no larger has one window.
     """
 
+    family: ClassVar[str] = "swin"
+
     depths: tuple[int, int, int, int] = (2, 2, 6, 2)
     heads: tuple[int, int, int, int] = (3, 6, 12, 24)
     window_size: int = 7
     embedding: Embedding = field(default="swin", init=False)
     norm_eps: float = field(default=1e-5, init=False)
 
-    def __post_init__(self) -> None:
-        for name in ("widths", "heads"):
-            _set_four(self, name)
+    def _complete(self) -> None:
+        super()._complete()
         object.__setattr__(self, "num_heads", self.heads[2])
-        if self.window_size < 1:
-            raise SettingError(f"window_size must be at least 1; got {self.window_size}.")
         if any(later != 2 * earlier for earlier, later in zip(self.widths, self.widths[1:], strict=False)):
             raise SettingError(f"The widths of a Swin double from stage to stage; got {self.widths}.")
         if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
             raise SettingError(f"Each of the widths {self.widths} must be a multiple of its heads {self.heads}.")
-        super().__post_init__()
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -310,15 +379,4 @@ class SwinConfig(HierarchicalConfig):
 
 
 _STRIDES = (4, 8, 16, 32)
-
-
-def _set_four(config: HierarchicalConfig, name: str) -> None:
-    """Make a field with a number for each stage a tuple.
-
-    Raises:
-        SettingError: these are not four numbers of at least 1.
-    """
-    numbers = tuple(getattr(config, name))
-    if len(numbers) != len(_STRIDES) or any(number < 1 for number in numbers):
-        raise SettingError(f"{name} must have four numbers of at least 1, one for each stage; got {numbers}.")
-    object.__setattr__(config, name, numbers)
+_FAMILIES: tuple[type[ModelConfig], ...] = (ModelConfig, TimmViTConfig, ConvNeXtConfig, SwinConfig)

@@ -5,6 +5,7 @@ Source: Liu et al. 2022, "A ConvNet for the 2020s" (arXiv 2201.03545), with the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -78,8 +79,8 @@ class ConvNeXtPredictor(TokenPredictor):
 class ConvNeXt(HierarchicalModel):
     """A dynamic ConvNeXt; with no location the plain one."""
 
-    def __init__(self, config: ConvNeXtConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: ConvNeXtConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__(config, class_names)
         eps, rates = config.norm_eps, drop_path_rates(config)
         first = nn.Sequential(
             nn.Conv2d(3, config.widths[0], kernel_size=4, stride=4), LayerNorm2d(config.widths[0], eps=eps)

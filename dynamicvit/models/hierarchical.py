@@ -92,9 +92,7 @@ class PathBlock(nn.Module, ABC):
 class HierarchicalModel(DynamicModel):
     """Four stages; predictors divide the positions of the third before given blocks, each time all of them anew."""
 
-    def __init__(self, config: HierarchicalConfig) -> None:
-        super().__init__()
-        self.config: HierarchicalConfig = config
+    config: HierarchicalConfig
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ modules that compare answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import cast
 
@@ -133,8 +133,8 @@ class AnswerPredictor(nn.Module):
 class Hybrid(DynamicVisionTransformer):
     """A dynamic transformer on Lite0's stages, or on patches, with a token read-out and answer predictors."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__(config, class_names)
         self.first_answer = FirstAnswer() if config.candidate_classes else None
         self.token_readout = TokenReadout(config.embed_dim, config.token_features, config.num_classes)
         self.token_readout.apply(self.initialise)

@@ -5,6 +5,8 @@ Source: Jiang et al. 2021, "All Tokens Matter" (arXiv 2104.10858), as the author
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,8 +40,8 @@ class LVViTStem(nn.Module):
 class LVViT(DynamicVisionTransformer):
     """A dynamic LV-ViT; half of the patch tokens' best class scores are added to the class token's."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__(config, class_names)
         self.aux_head = nn.Linear(config.embed_dim, config.num_classes)
         self.aux_head.apply(self.initialise)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -85,11 +86,12 @@ def model_config(name: str) -> ModelConfig:
     return _REGISTRY[name]
 
 
-def create_model(model: str | ModelConfig, **changes: Any) -> DynamicModel:
+def create_model(model: str | ModelConfig, *, class_names: Sequence[str] | None = None, **changes: Any) -> DynamicModel:
     """Build a model with fresh weights, in evaluation mode.
 
     Args:
         model: a name from :func:`list_models`, or a description of one's own.
+        class_names: one for each class; ImageNet's for 1000 classes or else "class 0" and so on when not given.
         changes: fields of :class:`ModelConfig` to replace, for example ``num_classes=10``.
 
     Raises:
@@ -100,16 +102,16 @@ def create_model(model: str | ModelConfig, **changes: Any) -> DynamicModel:
     if unknown:
         raise SettingError(f"A model description has no field {', '.join(sorted(unknown))}.")
     config = replace(config, **changes)
-    return _build(config).eval()
+    return _family(config)(config, class_names).eval()
 
 
-def _build(config: ModelConfig) -> DynamicModel:
+def _family(config: ModelConfig) -> type[DynamicModel]:
     if isinstance(config, ConvNeXtConfig):
-        return ConvNeXt(config)
+        return ConvNeXt
     if isinstance(config, SwinConfig):
-        return Swin(config)
+        return Swin
     if isinstance(config, TimmViTConfig):
-        return TimmVisionTransformer(config)
+        return TimmVisionTransformer
     if config.embedding == "lvvit":
-        return LVViT(config)
-    return Hybrid(config) if config.token_features else DynamicVisionTransformer(config)
+        return LVViT
+    return Hybrid if config.token_features else DynamicVisionTransformer

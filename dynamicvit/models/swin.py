@@ -5,6 +5,7 @@ Source: Liu et al. 2021, "Swin Transformer" (arXiv 2103.14030), with the paths o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -161,8 +162,8 @@ class PatchEmbedding(nn.Module):
 class Swin(HierarchicalModel):
     """A dynamic Swin transformer; with no location the plain one."""
 
-    def __init__(self, config: SwinConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SwinConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__(config, class_names)
         self.patch_embed = PatchEmbedding(config.widths[0], config.norm_eps)
         rates = drop_path_rates(config)
         self.layers = nn.ModuleList(SwinStage(config, stage, rates[stage]) for stage in range(4))

@@ -21,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dynamicvit.errors import CheckpointError, DownloadError, SettingError
+from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import Activation, ModelConfig, Preprocessing, TimmViTConfig
 from dynamicvit.models.selectors import Observer
 from dynamicvit.models.vit import Attention, Block, DynamicVisionTransformer, PatchEmbedding
@@ -116,9 +117,10 @@ class TimmVisionTransformer(DynamicVisionTransformer):
 
     config: TimmViTConfig
 
-    def __init__(self, config: TimmViTConfig) -> None:
+    def __init__(self, config: TimmViTConfig, class_names: Sequence[str] | None = None) -> None:
         super().__init__(config if config.num_classes else replace(config, num_classes=1))
         self.config = config
+        self.class_names = checked_class_names(class_names, config.num_classes)
         dim, prefix = config.embed_dim, config.num_prefix_tokens
         if not config.num_classes:
             self.head = _nothing()

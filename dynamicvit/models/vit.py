@@ -199,9 +199,8 @@ class DynamicVisionTransformer(DynamicModel):
     Other families override :meth:`make_embedding`, :meth:`make_block`, :meth:`classify` and :meth:`training_outputs`.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
+    def __init__(self, config: ModelConfig, class_names: Sequence[str] | None = None) -> None:
+        super().__init__(config, class_names)
         dim = config.embed_dim
         drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth, device="cpu").tolist()
         self.patch_embed = self.make_embedding()

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from timm.data import create_transform
 from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynamicvit.datasets import Photo
 from dynamicvit.errors import ImageError
+from dynamicvit.images import decode
 from dynamicvit.models.config import Preprocessing
-from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.feature_cache import FeatureCache
 from dynamicvit.training.plan import Crop
 from dynamicvit.training.randomness import derive_seed, seeded
@@ -98,10 +98,11 @@ class TrainingCrops(Dataset[dict[str, Any]]):
         photo = self.photos[crop.photo]
         transform = _transform(self.augmentation, crop.size, self.preprocessing)
         try:
-            with Image.open(io.BytesIO(photo.data)) as picture, seeded(self.seed, "crop", crop.draw, crop.photo):
-                return transform(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise ImageError(f"The photo {photo.name} cannot be read; repair or remove it.") from error
+            image = decode(photo.data)
+        except ImageError as error:
+            raise ImageError(f"The photo {photo.name} cannot be read; repair or remove it. {error}") from error
+        with seeded(self.seed, "crop", crop.draw, crop.photo):
+            return transform(Image.fromarray(image.pixels))
 
 
 @cache

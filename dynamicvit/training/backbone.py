@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from dynamicvit.checkpoints.reading import read_state_dict
 from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.training.timm_teacher import create_timm_network
+from dynamicvit.weights.foreign import timm_preprocessing
+from dynamicvit.weights.io import read_shapes, read_weights
 
 TIMM = "timm:"
 _HEADS = ("head.", "aux_head.", "token_readout.classifier.")
@@ -19,19 +23,49 @@ PREDICTORS = "score_predictor."
 
 
 def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor]:
-    """Give start weights by name: of a file, or with ``timm:NAME`` the pretrained ones of timm.
+    """Return start weights by name: of a file, or with ``timm:NAME`` the pretrained ones of timm.
 
     Raises:
-        CheckpointError: they cannot be had.
+        CheckpointError: they cannot be had, or say that they belong to a model that computes otherwise.
         SettingError: timm has no such model, or it was trained on pictures with another normalisation.
     """
-    if not source.startswith(TIMM):
-        return read_state_dict(Path(source))
-    network = create_timm_network(source.removeprefix(TIMM), None)
-    own, wanted = network.pretrained_cfg, model.config.preprocessing
-    if (tuple(own["mean"]), tuple(own["std"])) != (wanted.mean, wanted.std):
+    if source.startswith(TIMM):
+        network = create_timm_network(source.removeprefix(TIMM), None)
+        own = network.pretrained_cfg
+        _refuse_other_images(own["mean"], own["std"], model.config, source)
+        weights: dict[str, Tensor] = network.state_dict()
+        return weights
+    file = read_weights(Path(source))
+    images = timm_preprocessing(file.name) if file.config is None else file.config.preprocessing
+    if images is not None:
+        _refuse_other_images(images.mean, images.std, model.config, source)
+    if file.config is not None:
+        _refuse_other_arithmetic(file.config, model.config, source)
+    return file.tensors
+
+
+def _refuse_other_images(mean: Sequence[float], std: Sequence[float], wanted: ModelConfig, source: str) -> None:
+    if (tuple(mean), tuple(std)) != (wanted.preprocessing.mean, wanted.preprocessing.std):
         raise SettingError(f"{source} was trained with another mean and standard deviation than the model's pictures.")
-    return network.state_dict()
+
+
+def _refuse_other_arithmetic(said: ModelConfig, wanted: ModelConfig, source: str) -> None:
+    """Refuse weights by what leaves no trace in their shapes."""
+    for name in ("num_heads", "norm_eps", "residual_divisor"):
+        own, asked = getattr(said, name), getattr(wanted, name)
+        if own != asked:
+            raise CheckpointError(f"{source} is of a model with {name} {own}, not {asked}; give --set {name}={own}.")
+
+
+def start_class_names(source: str | None, num_classes: int) -> tuple[str, ...] | None:
+    """Return what a start file calls the classes; None where it names none, or is of another number of classes."""
+    if source is None or source.startswith(TIMM):
+        return None
+    # A file that cannot be read is refused when its weights are wanted.
+    with suppress(CheckpointError):
+        names = read_shapes(Path(source)).class_names
+        return names if names is not None and len(names) == num_classes else None
+    return None
 
 
 def load_backbone(model: DynamicVisionTransformer, weights: dict[str, Tensor], source: str) -> bool:

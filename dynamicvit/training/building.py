@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -26,18 +26,24 @@ from dynamicvit.training.timm_teacher import TimmTeacher
 LITE0 = "tf_efficientnet_lite0"
 
 
-def build(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
+def build(
+    options: argparse.Namespace, config: ModelConfig, class_names: Sequence[str] | None
+) -> tuple[Objective, Teacher]:
     """Give the objective with its student at its start weights, and the frozen teacher.
+
+    Args:
+        class_names: of the student; the default ones for None.
 
     Raises:
         SettingError: the options do not fit together.
         CheckpointError: weights cannot be had or do not fit.
     """
+    student = _token_model(config, class_names)
     if options.objective == "sparsify":
-        return _build_sparsification(options, config)
+        return _build_sparsification(options, student)
     if config.embedding == "lite0" and options.teacher == LITE0:
-        return _build_shared_stem(options, config)
-    return _build_feature_distillation(options, config)
+        return _build_shared_stem(options, student)
+    return _build_feature_distillation(options, student)
 
 
 def start_from_teacher(
@@ -57,16 +63,15 @@ def start_from_teacher(
             objective.start_predictors(teacher, views)
 
 
-def _token_model(config: ModelConfig) -> DynamicVisionTransformer:
-    model = create_model(config)
+def _token_model(config: ModelConfig, class_names: Sequence[str] | None = None) -> DynamicVisionTransformer:
+    model = create_model(config, class_names=class_names)
     if not isinstance(model, DynamicVisionTransformer):
         raise SettingError("ConvNeXt and Swin cannot be trained here; choose a model that drops tokens.")
     return model
 
 
-def _build_sparsification(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
-    student = _token_model(config)
-    dense = _token_model(replace(config.dense(), drop_path_rate=0.0))
+def _build_sparsification(options: argparse.Namespace, student: DynamicVisionTransformer) -> tuple[Objective, Teacher]:
+    dense = _token_model(replace(student.config.dense(), drop_path_rate=0.0))
     weights = read_start(options.start, student)
     has_new_head = load_backbone(student, weights, options.start)
     load_backbone(dense, weights, options.start)
@@ -80,8 +85,8 @@ def _build_sparsification(options: argparse.Namespace, config: ModelConfig) -> t
     return objective, DenseTeacher(dense)
 
 
-def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
-    if config.num_classes != 1000:
+def _build_shared_stem(options: argparse.Namespace, student: DynamicVisionTransformer) -> tuple[Objective, Teacher]:
+    if student.config.num_classes != 1000:
         raise SettingError("EfficientNet-Lite0 knows 1000 classes, and so does its student; leave --classes out.")
     if options.teacher_weights is None:
         raise SettingError("Give EfficientNet-Lite0's weights with --teacher-weights.")
@@ -92,22 +97,23 @@ def _build_shared_stem(options: argparse.Namespace, config: ModelConfig) -> tupl
         options.evidence_weight,
         tuple(options.spread),
     )
-    objective = Distillation(cast(Hybrid, create_model(config)), weights)
+    objective = Distillation(cast(Hybrid, student), weights)
     if options.keep_ratio is None:
-        objective.student.score_predictor.requires_grad_(False)
+        student.score_predictor.requires_grad_(False)
     return objective, Lite0Teacher(options.teacher_weights)
 
 
-def _build_feature_distillation(options: argparse.Namespace, config: ModelConfig) -> tuple[Objective, Teacher]:
-    student = _token_model(config)
+def _build_feature_distillation(
+    options: argparse.Namespace, student: DynamicVisionTransformer
+) -> tuple[Objective, Teacher]:
     if options.start is not None:
         load_backbone(student, read_start(options.start, student), options.start)
     if options.keep_ratio is None:
         student.score_predictor.requires_grad_(False)
-    elif not config.num_stages:
+    elif not student.config.num_stages:
         raise SettingError("This model has no pruning stages; leave --keep-ratio out to train it dense.")
-    teacher = TimmTeacher(options.teacher, options.teacher_weights, config)
-    side = config.image_size
+    teacher = TimmTeacher(options.teacher, options.teacher_weights, student.config)
+    side = student.config.image_size
     seen = teacher.features(torch.zeros(1, 3, side, side))
     weights = FeatureWeights(options.logits_weight, options.dense_weight, options.pooled_weight, options.ratio_weight)
     return FeatureDistillation(student, seen["dense"].shape[-1], seen["pooled"].shape[-1], weights), teacher

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 
 from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import SettingError
+from dynamicvit.labels import default_class_names
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.vit import gumbel_choice
-from dynamicvit.pictures.photos import read_labels
 from dynamicvit.training.augment import Mixing, TrainingCrops
+from dynamicvit.training.backbone import start_class_names
 from dynamicvit.training.building import build, start_from_teacher
 from dynamicvit.training.choice import TrainingChoice
 from dynamicvit.training.distillation import Distillation
@@ -29,7 +30,7 @@ from dynamicvit.training.options import as_record, augmentation, mixing, schedul
 from dynamicvit.training.output import OutputFolder, State
 from dynamicvit.training.plan import BatchPlan, LocalBatches, local_positions
 from dynamicvit.training.randomness import derive_seed, gumbel_noise, seeded, uniform
-from dynamicvit.training.sources import PhotoSet, open_photos, training_labels
+from dynamicvit.training.sources import open_photos, open_validation
 from dynamicvit.training.sparsification import Sparsification
 from dynamicvit.training.teacher import Lite0Teacher, TeacherView
 
@@ -44,6 +45,7 @@ class Run:
     """A run at one step.
 
     Attributes:
+        notes: sentences about the photos.
         positions: places of this process's pictures in the whole batch.
         objective: as accelerate wraps it.
         averaged: the moving average of the student's weights.
@@ -54,7 +56,7 @@ class Run:
     options: argparse.Namespace
     accelerator: Accelerator
     output: OutputFolder
-    photos: PhotoSet
+    notes: list[str]
     crops: TrainingCrops
     plan: BatchPlan
     positions: list[int]
@@ -163,8 +165,16 @@ def prepare(options: argparse.Namespace) -> Run:
     """
     accelerator = join_processes(options)
     config, mixes = student_config(options), mixing(options)
-    photos = open_photos(options.data, config.num_classes, read_labels(options.labels) if options.labels else None)
-    labels = training_labels(photos, config.num_classes, ignored=options.ignore_labels)
+    known_names = start_class_names(options.start, config.num_classes)
+    photos = open_photos(
+        options.data,
+        config.num_classes,
+        labels=options.labels,
+        known_names=known_names,
+        ignore_labels=options.ignore_labels,
+    )
+    labels, class_names = photos.labels, photos.class_names or known_names
+    notes = [*photos.notes, *(check_validation(options, config, class_names) if accelerator.is_main_process else [])]
     crops = TrainingCrops(photos.photos, labels, augmentation(options), config.preprocessing, options.seed)
     plan, rates = plan_steps(options, config, len(photos))
     output = OutputFolder(options.output)
@@ -172,7 +182,7 @@ def prepare(options: argparse.Namespace) -> Run:
     output.check(record)
     state = output.read_state()
     with seeded(options.seed, "weights"):
-        objective, teacher = build(options, config)
+        objective, teacher = build(options, config, class_names)
     if isinstance(objective, Sparsification) and objective.has_new_head and labels[0] is None:
         raise SettingError("A new head learns from labels alone; give labels, or leave --classes out.")
     if state is None and isinstance(objective, Distillation) and isinstance(teacher, Lite0Teacher):
@@ -188,7 +198,7 @@ def prepare(options: argparse.Namespace) -> Run:
         options=options,
         accelerator=accelerator,
         output=output,
-        photos=photos,
+        notes=notes,
         crops=crops,
         plan=plan,
         positions=local_positions(options.batch, accelerator.process_index, accelerator.num_processes),
@@ -202,6 +212,23 @@ def prepare(options: argparse.Namespace) -> Run:
     if state is not None:
         run.restore(state)
     return run
+
+
+def check_validation(
+    options: argparse.Namespace, config: ModelConfig, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Make sure before the first step that what is to be measured after the last one can be.
+
+    Returns:
+        Sentences about the photos of ``--val``.
+
+    Raises:
+        DynamicViTError: they cannot be read, or are of a class that is not trained.
+    """
+    if options.val is None:
+        return ()
+    names = class_names or default_class_names(config.num_classes)
+    return open_validation(options.val, names, options.val_labels).notes
 
 
 def join_processes(options: argparse.Namespace) -> Accelerator:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynamicvit.checkpoints.reading import read_state_dict
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.training.objective import Teacher
+from dynamicvit.weights.io import read_weights
 
 
 class TimmTeacher(Teacher):
@@ -89,7 +89,7 @@ def create_timm_network(name: str, weights: Path | None, num_classes: int | None
         raise CheckpointError(f"The weights of {name} could not be fetched; give a local file.") from error
     if weights is not None:
         try:
-            network.load_state_dict(read_state_dict(weights))
+            network.load_state_dict(read_weights(weights).tensors)
         except RuntimeError as error:
             raise CheckpointError(f"{weights.name} does not fit timm's {name}.") from error
     if num_classes is not None and network.num_classes != num_classes:

@@ -49,10 +49,11 @@ def test_frame_gives_what_an_analysis_gives(keep_ratio: float | tuple[float, ...
     config = ModelConfig(
         image_size=32, patch_size=4, embed_dim=48, depth=6, num_heads=3, num_classes=10, prune_locations=(1, 3, 5)
     )
-    model = create_model(config).eval()
+    model = create_model(config, class_names=list("abcdefghij"))
     images, settings = torch.randn(1, 3, 32, 32), AnalysisSettings(keep_ratio)
     answer, expected = look_at_frame(model, images, settings), analyze(model, images, settings)
     assert answer.kept_patches == tuple(stage.kept_patches for stage in expected.stages)
     assert answer.prediction.index == expected.pruned.top[0].index
+    assert answer.prediction.label == "abcdefghij"[answer.prediction.index]
     assert answer.prediction.label == expected.pruned.top[0].label
     assert answer.prediction.probability == pytest.approx(expected.pruned.top[0].probability)

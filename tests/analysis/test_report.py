@@ -30,11 +30,11 @@ from dynamicvit.analysis.report import (
 )
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.budget import KeepMass
-from dynamicvit.checkpoints.loading import load_model, save_checkpoint
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import ReportError
+from dynamicvit.images import decode
 from dynamicvit.models.registry import create_model
-from dynamicvit.pictures.images import decode
+from dynamicvit.weights.io import load_model, save_model
 
 MODEL = "dynamicvit_lite0_256_patch16_224"
 ROWS, COLUMNS = 2, 3
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors"
-    save_checkpoint(create_model(MODEL), path, {})
+    save_model(create_model(MODEL), path)
     return path
 
 
@@ -168,7 +168,7 @@ def test_another_picture_is_refused(report, checkpoint):
 
 def test_other_weights_are_refused(report, picture, tmp_path):
     path = tmp_path / f"{MODEL}.safetensors"
-    save_checkpoint(create_model(MODEL), path, {})
+    save_model(create_model(MODEL), path)
     with pytest.raises(ReportError, match="other weights"):
         reproduce(report, picture, path)
 

@@ -12,10 +12,10 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, StageView, a
 from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.images import DecodedImage, decode, prepare
 from dynamicvit.models.config import ConvNeXtConfig, ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import DynamicVisionTransformer
-from dynamicvit.pictures.images import decode, prepare
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
@@ -54,6 +54,14 @@ class TestPredictions:
                 for prediction in classification.top:
                     assert prediction.probability == pytest.approx(probabilities[prediction.index].item())
                     assert prediction.label == f"class {prediction.index}"
+
+    def test_are_called_what_the_model_calls_them(self, model, images):
+        named = create_model(TINY, class_names=list("abcdefghij"))
+        named.load_state_dict(model.state_dict())
+        for result in (classify_dense(named, images), analyze(named, images, AnalysisSettings(0.7)).pruned):
+            assert [prediction.label for prediction in result.top] == [
+                "abcdefghij"[prediction.index] for prediction in result.top
+            ]
 
     def test_no_more_classes_are_reported_than_there_are(self, model, images):
         result = analyze(model, images, AnalysisSettings(0.7), top=50)
@@ -264,6 +272,10 @@ class TestAnalyzeImage:
 
     def test_uses_the_papers_setting_when_none_is_given(self, model, picture):
         assert analyze_image(model, picture).settings == AnalysisSettings(0.7, "predictor", 0)
+
+    def test_an_image_too_small_to_judge_by_brings_a_warning(self, model):
+        with pytest.warns(UserWarning, match="20 x 50 pixels is too small to judge by"):
+            analyze_image(model, DecodedImage(np.zeros((50, 20, 3), np.uint8), "PNG"))
 
     def test_a_bad_picture_is_the_users_error(self, model):
         with pytest.raises(ImageError):

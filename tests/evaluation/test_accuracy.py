@@ -9,14 +9,13 @@ import torch
 from PIL import Image
 
 from dynamicvit.costs.macs import MacCounter
+from dynamicvit.datasets import Photo, Share
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
+from dynamicvit.images import decode, prepare
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.selectors import SELECTORS
-from dynamicvit.pictures.batches import Share
-from dynamicvit.pictures.images import decode, prepare
-from dynamicvit.pictures.photos import Photo
 
 COLOURS = ("red", "blue", "green", "white", "black", "orange", "purple")
 
@@ -124,7 +123,7 @@ def test_unreadable_photos_are_told_and_left_out(model):
     unreadable, finished = [], []
     [result] = evaluate(model, photos, [DENSE], 2, on_unreadable=unreadable.append, on_batch=finished.append)
     assert [entry.name for entry in unreadable] == ["broken.jpg", "empty.jpg"]
-    assert "not a picture" in unreadable[0].reason
+    assert "not an image" in unreadable[0].reason
     assert (result.photos, result.labelled) == (1, 1)
     assert finished == [2, 1]
     with pytest.raises(ImageError, match=r"broken\.jpg"):

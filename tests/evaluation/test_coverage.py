@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dynamicvit.datasets import Photo, Share
 from dynamicvit.errors import ImageError
 from dynamicvit.evaluation.accuracy import EvaluationSetting
 from dynamicvit.evaluation.coverage import SceneBoxes, central_patches, measure_coverage, patches_inside, read_boxes
+from dynamicvit.images import CropBox
 from dynamicvit.models.config import ModelConfig, Preprocessing
 from dynamicvit.models.registry import create_model
-from dynamicvit.pictures.batches import Share
-from dynamicvit.pictures.images import CropBox
-from dynamicvit.pictures.photos import Photo
 
 PREDICTOR = EvaluationSetting(0.5)
 

@@ -14,7 +14,7 @@ from dynamicvit.figures import sheet as sheet_module
 from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import settings_text, slide_sheet
-from dynamicvit.pictures.images import CropBox, DecodedImage
+from dynamicvit.images import CropBox, DecodedImage
 
 SCORES = (0.9, 0.1, 0.8, 0.7)
 BLACK = DecodedImage(np.zeros((20, 20, 3), np.uint8), "PNG")

@@ -15,9 +15,9 @@ import pytest
 import torch
 from browsing import CHROMIUM, HISTORY, ROOT, SLOW_ANSWERS, Page, wait_for
 
-from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.models.registry import create_model
+from dynamicvit.weights.io import save_model
 
 # Before gradio is imported: it would look up other hosts at once.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -34,7 +34,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = create_model(MODEL.removesuffix(".safetensors"))
     with torch.no_grad():
         model.head.weight.mul_(8)  # random heads answer almost evenly: this gives first answers that can differ
-    save_checkpoint(model, folder / MODEL, {"keep_ratios": "0.7"})
+    save_model(model, folder / MODEL, metadata={"keep_ratios": "0.7"})
     return folder
 
 

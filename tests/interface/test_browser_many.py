@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from browsing import ROOT, Page, needs_browser
 
-from dynamicvit.pictures.video import ClipWriter
+from dynamicvit.video import ClipWriter
 
 pytestmark = needs_browser
 

@@ -11,6 +11,7 @@ from shutil import copy
 import pytest
 from PIL import Image
 
+from dynamicvit import create_model, save_model
 from dynamicvit.errors import DownloadError, SettingError
 from dynamicvit.interface import handlers
 from dynamicvit.interface.handlers import Workbench
@@ -67,7 +68,7 @@ def test_no_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
 def test_broken_file_gives_a_sentence(bench: Workbench, model: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
-    assert "picture" in bench.open_file(Upload(broken.name, broken), model)["problem"]
+    assert "damaged or incomplete" in bench.open_file(Upload(broken.name, broken), model)["problem"]
 
 
 def test_unknown_picture_gives_a_sentence(bench: Workbench, model: str) -> None:
@@ -121,6 +122,15 @@ def test_file_dropped_into_the_folder_appears(bench: Workbench, model: str, tmp_
     assert late.first_model() == "mine.safetensors"
 
 
+def test_model_of_ones_own_answers_with_the_names_of_its_classes(photo: Upload, tmp_path: Path) -> None:
+    own = create_model("dynamicvit_deit_256_patch16_224", num_heads=8, depth=3, prune_locations=(1,), num_classes=2)
+    save_model(own, tmp_path / "colours.safetensors", class_names=["blue", "red"])
+    bench = Workbench(tmp_path)
+    answer = bench.analyze_file(photo, 0.5, "colours.safetensors")
+    assert {best["label"] for best in answer["pruned"]["top"]} == {"blue", "red"}
+    assert bench.load("colours.safetensors").model.config == own.config
+
+
 def test_overwritten_weights_are_loaded_anew(bench: Workbench, model: str, tmp_path: Path) -> None:
     copy(bench.checkpoints / model, tmp_path / model)
     own = Workbench(tmp_path, bench.examples)
@@ -150,6 +160,16 @@ def test_program_gets_plain_numbers(bench: Workbench, model: str, photo: Upload)
     assert answer["model"] == model
     assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
     assert answer["saved_share"] == pytest.approx(1 - answer["pruned"]["gmacs"] / answer["dense"]["gmacs"])
+
+
+def test_small_picture_is_said_to_be_too_small_to_judge_by(bench: Workbench, model: str, tmp_path: Path) -> None:
+    path = tmp_path / "icon.png"
+    Image.new("RGB", (48, 48), "teal").save(path)
+    upload = Upload(path.name, path)
+    key = bench.open_file(upload, model)["image"]
+    assert "too small to judge by" in bench.analyse(key, model, {"keep_ratio": 0.5})["note"]
+    assert "too small to judge by" in bench.analyze_file(upload, 0.5, model)["caution"]
+    assert "small" not in bench.analyse("cat", model, {"keep_ratio": 0.5})["note"]
 
 
 def test_program_gets_errors_raised(bench: Workbench, photo: Upload) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dynamicvit.errors import ImageError
+from dynamicvit.images import DecodedImage
 from dynamicvit.interface.sessions import BoundedCache, ModelThread, PictureStore
-from dynamicvit.pictures.images import DecodedImage
 
 
 def picture(side: int) -> DecodedImage:

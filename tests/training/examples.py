@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dynamicvit.checkpoints.loading import save_checkpoint
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.training.objective import Teacher
+from dynamicvit.weights.io import save_model
 
 TINY = ModelConfig(
     image_size=32, patch_size=8, embed_dim=32, depth=4, num_heads=2, num_classes=2, prune_locations=(1, 2, 3)
@@ -55,7 +55,7 @@ def write_tar(path, count=8):
 def write_dense_weights(path, seed=0, **changes):
     """Weights of the dense tiny model."""
     torch.manual_seed(seed)
-    save_checkpoint(create_model(TINY, prune_locations=(), **changes), path, {})
+    save_model(create_model(TINY, prune_locations=(), **changes), path)
     return path
 
 

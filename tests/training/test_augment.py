@@ -1,15 +1,15 @@
 """Training pictures have the promised shape, range and randomness, and mix with their partners."""
 
-import io
-
+import numpy as np
 import pytest
 import torch
+from image_files import encode, png_that_claims
 from PIL import Image
 from training.examples import picture_bytes
 
+from dynamicvit.datasets import Photo
 from dynamicvit.errors import ImageError
 from dynamicvit.models.config import HALF, Preprocessing
-from dynamicvit.pictures.photos import Photo
 from dynamicvit.training.augment import Augmentation, Mixing, TrainingCrops, paste_rectangles
 from dynamicvit.training.plan import Crop, local_positions
 
@@ -23,9 +23,8 @@ def crops(*contents, augmentation=PAPER):
 
 
 def test_crops_are_normalised_pictures_of_the_asked_size():
-    stream = io.BytesIO()
-    Image.new("L", (90, 60), 255).save(stream, "PNG")
-    sample = crops(stream.getvalue(), augmentation=Augmentation())[Crop(0, 0, 32)]
+    white = np.full((60, 90), 255, np.uint8)
+    sample = crops(encode(white), augmentation=Augmentation())[Crop(0, 0, 32)]
     assert torch.allclose(sample["image"], torch.ones(3, 32, 32))
     assert sample["label"] == 0
 
@@ -37,6 +36,30 @@ def test_a_crop_depends_on_its_photo_and_draw_alone():
     data[Crop(1, 5, 32)]
     assert torch.equal(data[Crop(0, 3, 32)]["image"], first)
     assert not torch.equal(data[Crop(0, 4, 32)]["image"], first)
+
+
+class TestPhotosAreDecodedAsTheModelWillSeeThem:
+    """In training as in use: what the model learns from is what :func:`decode` gives."""
+
+    def test_transparent_pixels_are_white_and_not_their_hidden_colour(self):
+        hidden_red = np.zeros((40, 40, 4), np.uint8)
+        hidden_red[..., 0] = 255
+        sample = crops(encode(hidden_red), augmentation=Augmentation())[Crop(0, 0, 32)]
+        assert torch.allclose(sample["image"], torch.ones(3, 32, 32))
+
+    def test_a_photo_of_a_turned_camera_is_upright(self):
+        sideways = np.zeros((60, 40, 3), np.uint8)
+        sideways[:, :20] = 255  # white on the left is white at the top when the camera was turned
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        whole = Augmentation(smallest_crop=1.0)
+        image = crops(encode(sideways, exif=exif), augmentation=whole)[Crop(0, 0, 32)]["image"]
+        assert image[:, :8].mean() > 0.9
+        assert image[:, -8:].mean() < -0.9
+
+    def test_a_decompression_bomb_is_refused_by_name(self):
+        with pytest.raises(ImageError, match=r"0\.png cannot be read.*scale it down"):
+            crops(png_that_claims(60_000, 60_000))[Crop(0, 0, 32)]
 
 
 def test_a_photo_that_is_none_is_named():

@@ -5,9 +5,11 @@ import torch
 from training.examples import TINY
 
 from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import HALF, Preprocessing
 from dynamicvit.models.registry import create_model
 from dynamicvit.training import backbone, timm_teacher
-from dynamicvit.training.backbone import load_backbone, read_start
+from dynamicvit.training.backbone import load_backbone, read_start, start_class_names
+from dynamicvit.weights.io import save_model
 
 
 def dense_weights(**changes):
@@ -61,8 +63,31 @@ def test_unknown_timm_names_and_missing_networks_give_one_sentence(monkeypatch):
         read_start("timm:deit_tiny_patch16_224", create_model(TINY))
 
 
-def test_weights_of_differently_normalised_pictures_are_refused(monkeypatch):
+def test_weights_of_differently_normalised_pictures_are_refused(monkeypatch, tmp_path):
     network = timm_teacher.timm.create_model("vit_tiny_patch16_224")  # mean and standard deviation 0.5
     monkeypatch.setattr(backbone, "create_timm_network", lambda name, weights: network)
     with pytest.raises(SettingError, match="another mean"):
         read_start("timm:vit_tiny_patch16_224", create_model(TINY))
+    path = tmp_path / "start.safetensors"
+    save_model(create_model(TINY, preprocessing=Preprocessing(mean=HALF, std=HALF)), path)
+    with pytest.raises(SettingError, match="another mean"):
+        read_start(str(path), create_model(TINY))
+    torch.save(network.state_dict(), tmp_path / "vit_small_patch16_224.pth")
+    with pytest.raises(SettingError, match="another mean"):
+        read_start(str(tmp_path / "vit_small_patch16_224.pth"), create_model(TINY))
+
+
+def test_weights_that_say_what_their_shapes_do_not_show_are_believed(tmp_path):
+    path = tmp_path / "start.safetensors"
+    save_model(create_model(TINY, prune_locations=(), num_heads=8), path)
+    with pytest.raises(CheckpointError, match="num_heads 8, not 2; give --set num_heads=8"):
+        read_start(str(path), create_model(TINY))
+    assert "head.weight" in read_start(str(path), create_model(TINY, num_heads=8, prune_locations=(1,)))
+
+
+def test_names_of_as_many_classes_are_taken_from_the_start_weights(tmp_path):
+    path = tmp_path / "start.safetensors"
+    save_model(create_model(TINY), path, class_names=["cat", "dog"])
+    assert start_class_names(str(path), 2) == ("cat", "dog")
+    for source in (str(path), None, "timm:deit_tiny_patch16_224", str(tmp_path / "missing.pth")):
+        assert start_class_names(source, 3) is None

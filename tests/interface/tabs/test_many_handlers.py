@@ -78,7 +78,7 @@ def test_nothing_and_too_much_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ImageError, match="no pictures yet"):
         next(survey_uploads(bench, [], asked()))
-    monkeypatch.setattr(handlers, "MAX_PICTURES", 2)
+    monkeypatch.setattr(handlers, "MAX_IMAGES", 2)
     with pytest.raises(ImageError, match="at most 2"):
         next(survey_uploads(bench, uploads, asked()))
 

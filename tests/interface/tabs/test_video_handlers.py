@@ -11,13 +11,13 @@ from conftest import EXAMPLES
 
 from dynamicvit.errors import VideoError
 from dynamicvit.figures.frame import GAP, PANEL_PIXELS
+from dynamicvit.images import read
 from dynamicvit.interface.current_settings.component import Asked, asked_from
 from dynamicvit.interface.handlers import Workbench
 from dynamicvit.interface.tabs.video import handlers
 from dynamicvit.interface.tabs.video.component import _Events, describe_result
 from dynamicvit.interface.tabs.video.handlers import ClipProgress, ClipResult, show_clip
-from dynamicvit.pictures.images import read
-from dynamicvit.pictures.video import ClipReader, ClipWriter
+from dynamicvit.video import ClipReader, ClipWriter
 
 PORTRAIT = (240, 160)
 

@@ -6,11 +6,11 @@ import threading
 
 from dynamicvit.figures.method import method_figure
 from dynamicvit.figures.svg import to_svg
+from dynamicvit.images import prepare
 from dynamicvit.interface.captions.captions import page_captions
 from dynamicvit.interface.handlers import Payload, Workbench
 from dynamicvit.interface.settings import settings_from
 from dynamicvit.interface.words import words_in
-from dynamicvit.pictures.images import prepare
 
 
 class MethodDesk:

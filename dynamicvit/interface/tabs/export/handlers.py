@@ -20,12 +20,12 @@ from dynamicvit.figures.captions import Captions
 from dynamicvit.figures.paper import paper_figure
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import slide_sheet
+from dynamicvit.images import CropBox, prepare
 from dynamicvit.interface.captions.captions import file_captions
 from dynamicvit.interface.handlers import LoadedModel, Payload, Workbench
 from dynamicvit.interface.sessions import Picture
 from dynamicvit.interface.settings import settings_from, settings_payload
 from dynamicvit.interface.words import words_in
-from dynamicvit.pictures.images import CropBox, prepare
 
 MAX_JSON_CHARACTERS = 4_000_000
 MAX_PICTURES_LOOKED_AT = 100

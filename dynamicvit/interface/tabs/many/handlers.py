@@ -9,12 +9,12 @@ from functools import partial
 
 from dynamicvit.analysis.results import Analysis, analyze
 from dynamicvit.analysis.survey import Survey
+from dynamicvit.archives import MAX_IMAGES, ImageSource, list_images
 from dynamicvit.errors import DynamicViTError, ImageError
+from dynamicvit.images import DecodedImage, prepare
 from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.handlers import LoadedModel, Workbench
 from dynamicvit.interface.uploads import Upload
-from dynamicvit.pictures.images import DecodedImage, prepare
-from dynamicvit.pictures.picture_files import MAX_PICTURES, PictureSource, list_pictures
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ def survey_uploads(bench: Workbench, uploads: Sequence[Upload], asked: Asked) ->
         raise ImageError("There are no pictures yet: add some files or a ZIP archive, or use the examples.")
     with ExitStack() as files:
         sources, problems = _list_all(uploads, files)
-        if len(sources) > MAX_PICTURES:
-            raise ImageError(f"These are {len(sources)} pictures; take at most {MAX_PICTURES} at a time.")
+        if len(sources) > MAX_IMAGES:
+            raise ImageError(f"These are {len(sources)} pictures; take at most {MAX_IMAGES} at a time.")
         yield from _survey(bench, sources, problems, asked)
 
 
 def survey_examples(bench: Workbench, asked: Asked) -> Iterator[Progress]:
     """Survey the example pictures; as :func:`survey_uploads`."""
     pictures = [bench.picture(name) for name in bench.example_names()]
-    sources = [PictureSource(picture.title, partial(_already_open, picture.image)) for picture in pictures]
+    sources = [ImageSource(picture.title, partial(_already_open, picture.image)) for picture in pictures]
     yield from _survey(bench, sources, (), asked)
 
 
@@ -61,19 +61,19 @@ def _already_open(image: DecodedImage) -> DecodedImage:
     return image
 
 
-def _list_all(uploads: Sequence[Upload], files: ExitStack) -> tuple[list[PictureSource], tuple[Problem, ...]]:
-    sources: list[PictureSource] = []
+def _list_all(uploads: Sequence[Upload], files: ExitStack) -> tuple[list[ImageSource], tuple[Problem, ...]]:
+    sources: list[ImageSource] = []
     problems: list[Problem] = []
     for upload in uploads:
         try:
-            sources += list_pictures(upload.name, upload.path, files)
+            sources += list_images(upload.name, upload.path, files)
         except DynamicViTError as error:
             problems.append(Problem(upload.name, str(error)))
     return sources, tuple(problems)
 
 
 def _survey(
-    bench: Workbench, sources: Sequence[PictureSource], problems: tuple[Problem, ...], asked: Asked
+    bench: Workbench, sources: Sequence[ImageSource], problems: tuple[Problem, ...], asked: Asked
 ) -> Iterator[Progress]:
     loaded = bench.load(asked.model)
     survey = Survey()

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from dynamicvit.analysis.clips import ClipPlan, FrameAnswer, look_at_frame, plan_clip
 from dynamicvit.errors import VideoError
 from dynamicvit.figures.frame import PANEL_PIXELS, stage_frame
+from dynamicvit.images import CropBox, DecodedImage, display_crop, prepare
 from dynamicvit.interface.current_settings.component import Asked
 from dynamicvit.interface.handlers import LoadedModel, Workbench
 from dynamicvit.interface.wording import percent
-from dynamicvit.pictures.images import CropBox, DecodedImage, display_crop, prepare
-from dynamicvit.pictures.video import ClipReader, ClipWriter
+from dynamicvit.video import ClipReader, ClipWriter
 
 BUDGET_S = 60.0  # that a visitor waits for a clip
 TRIALS = 3  # the first frame is looked at so often to find out how long a frame takes

@@ -1,0 +1,1 @@
+"""Bytes of an image file -> its pixels, right or refused in a true sentence, and in bounded memory."""

@@ -1,0 +1,154 @@
+"""The models that can be offered right now: the files at hand, then what could be downloaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dynamicvit.errors import CheckpointError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import list_models, model_config
+from dynamicvit.weights.foreign import IdentifiedModel, identify_config
+from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, read_shapes
+from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir
+
+SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
+SHIPPED_TITLE = "DynamicViT-Lite0-256"
+
+TrainedRatio = float | tuple[float, float]
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_RATIO_OR_RANGE = re.compile(rf"{_NUMBER}(?:\s*:\s*{_NUMBER})?")
+
+
+@dataclass(frozen=True)
+class AvailableModel:
+    """One entry of the model list.
+
+    Attributes:
+        key: its file name; the same before and after a download, so links may hold it.
+        title: what to show.
+        path: the weight file; None while it is only published.
+        published: where it came or would come from; None for a file of one's own.
+        model: name in the registry, or for a model of one's own that of the file without its suffix.
+        keep_ratios: base keep ratios that it was trained for, a range of them as (lowest, highest); empty when nobody
+            says, or for a dense model.
+    """
+
+    key: str
+    title: str
+    path: Path | None
+    published: PublishedCheckpoint | None
+    model: str
+    keep_ratios: tuple[TrainedRatio, ...]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return self.path is not None
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """What a look at one weight file found; exactly one of the two is given."""
+
+    model: AvailableModel | None = None
+    problem: str | None = None
+
+
+def checkpoint_folder() -> Path:
+    """Return the folder where users put weights.
+
+    It is ``DYNAMICVIT_CHECKPOINTS`` if that is set, ``checkpoints`` beside the package in a clone of the repository,
+    and else, where the package is installed, the cache.
+    """
+    chosen = os.environ.get("DYNAMICVIT_CHECKPOINTS")
+    if chosen:
+        return Path(chosen).expanduser()
+    root = Path(__file__).resolve().parents[2]
+    return root / "checkpoints" if (root / "pyproject.toml").is_file() else cache_dir()
+
+
+def list_available(folder: Path | None = None, cache: Path | None = None) -> list[AvailableModel]:
+    """List the models to choose from, the one that ships first, then other files, then published ones not yet here.
+
+    Files that cannot be used are left out; :func:`list_problems` names them. The folders are looked at on every
+    call, so a file appears as soon as it is there; each file is only opened once.
+
+    Args:
+        folder: where users put weights; it wins over the cache where both have a file of one name.
+            :func:`checkpoint_folder` when not given.
+        cache: where downloads go; :func:`~dynamicvit.weights.published.cache_dir` when not given.
+    """
+    found: dict[str, AvailableModel] = {}
+    for inspection in _inspect_folders(folder, cache):
+        if inspection.model is not None:
+            found.setdefault(inspection.model.key, inspection.model)
+    local = sorted(found.values(), key=lambda model: model.key != SHIPPED_FILE)
+    return local + [_not_downloaded(published) for published in PUBLISHED if published.file_name not in found]
+
+
+def list_problems(folder: Path | None = None, cache: Path | None = None) -> tuple[str, ...]:
+    """Return one sentence for each weight file that :func:`list_available` leaves out."""
+    return tuple(inspection.problem for inspection in _inspect_folders(folder, cache) if inspection.problem is not None)
+
+
+def _inspect_folders(folder: Path | None, cache: Path | None) -> Iterator[_Inspection]:
+    folders = dict.fromkeys([folder or checkpoint_folder(), cache or cache_dir()])
+    for path in [file for place in folders for file in _weight_files(place)]:
+        try:
+            status = path.stat()
+        # It was there a moment ago; the next call will not see it.
+        except FileNotFoundError:
+            continue
+        yield _inspect(path, status.st_mtime_ns, status.st_size)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    names = (path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in names if path.is_file())
+
+
+@lru_cache(maxsize=256)
+def _inspect(path: Path, mtime_ns: int, size_bytes: int) -> _Inspection:
+    """Find out what a file is; its time and size are there so that a changed file is looked at again."""
+    try:
+        file = read_shapes(path)
+        described = None if file.config is None else IdentifiedModel(_name_of(file.config, path), file.config)
+        model = described or identify_config(file.tensors, path.name)
+        return _Inspection(model=_describe(path, model, file.metadata))
+    except CheckpointError as error:
+        return _Inspection(problem=str(error))
+
+
+def _name_of(config: ModelConfig, path: Path) -> str:
+    for name in list_models():
+        if set(different_fields(config, model_config(name))) <= {"image_size", "num_classes"}:
+            return name
+    return path.stem
+
+
+def _describe(path: Path, identified: IdentifiedModel, metadata: Mapping[str, str]) -> AvailableModel:
+    published = next((known for known in PUBLISHED if known.file_name == path.name), None)
+    if published is not None and published.model == identified.name:
+        return AvailableModel(path.name, published.title, path, published, published.model, (published.keep_ratio,))
+    title = SHIPPED_TITLE if path.name == SHIPPED_FILE else path.stem
+    ratios = _keep_ratios(metadata) or identified.config.trained_keep_ratios
+    return AvailableModel(path.name, title, path, None, identified.name, ratios)
+
+
+def _keep_ratios(metadata: Mapping[str, str]) -> tuple[TrainedRatio, ...]:
+    """Read base keep ratios however they are separated: ``0.7``, ``0.5, 0.7``, ``[0.5, 0.7]``, a range ``0.3:0.9``."""
+    pairs = [(float(low), float(high or low)) for low, high in _RATIO_OR_RANGE.findall(metadata.get("keep_ratios", ""))]
+    return tuple(low if low == high else (low, high) for low, high in pairs if 0 < low <= high <= 1)
+
+
+def _not_downloaded(published: PublishedCheckpoint) -> AvailableModel:
+    return AvailableModel(
+        published.file_name, published.title, None, published, published.model, (published.keep_ratio,)
+    )
