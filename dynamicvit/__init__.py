@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from dynamicvit.models.selectors import create_selector
     from dynamicvit.models.timm_vit import from_timm
     from dynamicvit.models.vit import DynamicVisionTransformer
-    from dynamicvit.weights.io import load_checkpoint, load_model, save_model
+    from dynamicvit.weights.available import load_model
+    from dynamicvit.weights.io import load_checkpoint, save_model
 
 _HOME = {
     "Analysis": "analysis.results",
@@ -49,7 +50,7 @@ _HOME = {
     "from_timm": "models.timm_vit",
     "list_models": "models.registry",
     "load_checkpoint": "weights.io",
-    "load_model": "weights.io",
+    "load_model": "weights.available",
     "profile": "costs.profiling",
     "read_report": "analysis.report",
     "reproduce": "analysis.report",

@@ -14,7 +14,7 @@ import torch
 
 from dynamicvit.errors import CheckpointError, DynamicViTError
 from dynamicvit.models.base import DynamicModel
-from dynamicvit.weights.io import different_fields, load_model, read_shapes, save_model
+from dynamicvit.weights.io import different_fields, load_file, read_shapes, save_model
 
 
 @torch.no_grad()
@@ -33,10 +33,10 @@ def average_checkpoints(paths: Sequence[Path]) -> DynamicModel:
     """
     if len(paths) < 2:
         raise CheckpointError("An average needs two weight files or more.")
-    model = load_model(paths[0])
+    model = load_file(paths[0])
     sums = {name: tensor.double() for name, tensor in model.state_dict().items()}
     for path in paths[1:]:
-        other = load_model(path)
+        other = load_file(path)
         different = different_fields(other.config, model.config)
         if other.class_names != model.class_names:
             different.append("class names")

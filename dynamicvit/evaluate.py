@@ -35,7 +35,7 @@ from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import SELECTORS
-from dynamicvit.weights.io import load_model
+from dynamicvit.weights.io import load_file
 
 Result = TypeVar("Result", Evaluation, Coverage)
 SEEDED = "random"
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
     """Do one process's share of what the command line asks for; the first process reports."""
     if options.json and not options.json.parent.is_dir():
         raise SettingError(f"There is no folder {options.json.parent} for {options.json.name}; make it first.")
-    model = load_model(options.checkpoint)
+    model = load_file(options.checkpoint)
     made_with = describe_run(options, processes)  # at once, for a checkpoint may be overwritten meanwhile
     listing = find_photos(options.photos, options.labels, model.class_names)
     photos = listing.photos

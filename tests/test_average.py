@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file as read_tensors
 
 from dynamicvit.average import average_checkpoints, main
 from dynamicvit.errors import CheckpointError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.weights.io import load_model, read_shapes, save_model
+from dynamicvit.weights.io import load_file, read_shapes, save_model
 
 TINY = ModelConfig(image_size=32, embed_dim=16, depth=3, num_heads=2, num_classes=5, prune_locations=(1,))
 
@@ -31,14 +31,14 @@ def runs(tiny_model, tmp_path):
 
 
 def test_every_number_is_the_mean_over_the_files(runs):
-    files = [load_file(path) for path in runs]
+    files = [read_tensors(path) for path in runs]
     for name, tensor in average_checkpoints(runs).state_dict().items():
         torch.testing.assert_close(tensor, torch.stack([file[name] for file in files]).mean(0))
 
 
 def test_the_average_of_a_file_with_itself_is_the_file(runs):
     average = average_checkpoints([runs[0]] * 3)
-    torch.testing.assert_close(average.state_dict(), load_model(runs[0]).state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(average.state_dict(), load_file(runs[0]).state_dict(), rtol=0, atol=0)
     assert not average.training
 
 
@@ -47,7 +47,7 @@ def test_the_program_writes_what_the_headers_agree_on(runs, tmp_path):
     main([*map(str, runs), "--output", str(output)])
     metadata = read_shapes(output).metadata
     assert (metadata["keep_ratios"], "images" in metadata) == ("0.2:1", False)
-    torch.testing.assert_close(load_model(output).state_dict(), average_checkpoints(runs).state_dict())
+    torch.testing.assert_close(load_file(output).state_dict(), average_checkpoints(runs).state_dict())
 
 
 def test_runs_over_other_keep_ratios_give_a_model_for_all_of_them(runs, tiny_model, tmp_path):
@@ -58,9 +58,9 @@ def test_runs_over_other_keep_ratios_give_a_model_for_all_of_them(runs, tiny_mod
 
 def test_the_average_knows_the_classes_by_their_names(runs, tiny_model, tmp_path):
     for path in runs:
-        save_model(load_model(path), path, class_names=list("abcde"))
+        save_model(load_file(path), path, class_names=list("abcde"))
     main([*map(str, runs), "--output", str(tmp_path / "mean.safetensors")])
-    assert load_model(tmp_path / "mean.safetensors").class_names == ("a", "b", "c", "d", "e")
+    assert load_file(tmp_path / "mean.safetensors").class_names == ("a", "b", "c", "d", "e")
     for names in (list("abced"), None):
         save_model(tiny_model, runs[1], class_names=names)
         with pytest.raises(CheckpointError, match=r"b\.safetensors does not fit .* another class names"):

@@ -20,7 +20,7 @@ from dynamicvit.models.registry import create_model
 from dynamicvit.train import main
 from dynamicvit.training.options import parse_arguments, student_config
 from dynamicvit.training.preparation import prepare
-from dynamicvit.weights.io import load_checkpoint, load_model, read_shapes, save_model
+from dynamicvit.weights.io import load_checkpoint, load_file, read_shapes, save_model
 
 ROOT = Path(__file__).parents[1]
 NO_WARMUP = ["--warmup-epochs", "0", "--backbone-frozen-epochs", "0"]
@@ -189,7 +189,7 @@ def test_the_saved_weights_are_a_checkpoint_with_its_history(tmp_path, command):
     metadata = read_shapes(weights).metadata
     assert metadata["keep_ratios"] == "0.3:0.9"
     assert metadata["images"] == "48"
-    model = load_model(weights)
+    model = load_file(weights)
     assert model.config == student_config(parse_arguments(command))
     assert model.class_names == ("blue", "red")
 
@@ -211,7 +211,7 @@ def test_folders_named_by_numbers_are_the_same_classes_in_training_and_evaluatio
     main([*command, "--data", str(photos), "--val", str(photos), "--classes", "11", "--epochs", "1", *NO_WARMUP])
     accuracy = json.loads((tmp_path / "run" / "summary.json").read_text())["accuracy"]
     weights = tmp_path / "run" / "weights.safetensors"
-    assert load_model(weights).class_names == tuple(map(str, range(11)))
+    assert load_file(weights).class_names == tuple(map(str, range(11)))
     results = tmp_path / "results.json"
     evaluate(["--checkpoint", str(weights), "--photos", str(photos), "--json", str(results)])
     evaluated = json.loads(results.read_text())["results"]
@@ -225,7 +225,7 @@ def test_the_classes_of_the_start_weights_keep_their_names_where_the_photos_have
     save_model(create_model(TINY, prune_locations=()), start, class_names=["cat", "dog"])
     photos = write_tar(tmp_path / "photos.tar")
     main([*command, "--data", str(photos), "--start", str(start), "--epochs", "1", *NO_WARMUP])
-    assert load_model(tmp_path / "run" / "weights.safetensors").class_names == ("cat", "dog")
+    assert load_file(tmp_path / "run" / "weights.safetensors").class_names == ("cat", "dog")
 
 
 def test_files_that_are_left_out_are_counted_and_named_at_the_start(folder, command, capsys):

@@ -18,7 +18,7 @@ from dynamicvit.budget import budget_from_json
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DynamicViTError, ReportError
 from dynamicvit.images import DecodedImage, decode, read
-from dynamicvit.weights.io import load_model
+from dynamicvit.weights.io import load_file
 
 FORMAT = "dynamicvit-analysis"
 FORMAT_VERSION = 1
@@ -261,7 +261,7 @@ def reproduce(report: Report, picture: str | Path | bytes | DecodedImage, checkp
     if identity.sha256_prefix != report.model.sha256_prefix:
         raise ReportError(f"{identity.file} holds other weights than those that made the analysis.")
     settings = report.analysis.settings
-    again = PreparedImage(load_model(checkpoint), image).analyze(settings.budget, settings.selector, settings.seed)
+    again = PreparedImage(load_file(checkpoint), image).analyze(settings.budget, settings.selector, settings.seed)
     if not is_same(report.analysis, again):
         raise ReportError("The analysis comes out differently here: other tokens are kept, or other classes found.")
     return again

@@ -32,7 +32,7 @@ from dynamicvit.weights.available import (
     list_available,
     list_problems,
 )
-from dynamicvit.weights.io import load_model
+from dynamicvit.weights.io import load_file
 from dynamicvit.weights.published import download
 
 Payload = dict[str, Any]
@@ -287,7 +287,7 @@ class Workbench:
             loaded = self._models.get(identity)
             if loaded is None:
                 path = entry.path
-                loaded = LoadedModel(entry, identity, self.run(lambda: load_model(path).to(self.device)))
+                loaded = LoadedModel(entry, identity, self.run(lambda: load_file(path).to(self.device)))
                 self._models.put(identity, loaded)
         if not loaded.model.config.num_stages:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")

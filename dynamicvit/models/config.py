@@ -19,6 +19,9 @@ Embedding = Literal["patch", "lvvit", "lite0", "convnext", "swin"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Pool = Literal["token", "avg"]
 
+STRIDES = (4, 8, 16, 32)
+"""Pixels between the positions of each stage of a hierarchical model."""
+
 # From where to where a field may be: far beyond any real model, so that a file cannot ask for the absurd.
 _SIZES = (1, 2**16)
 _RANGES: Ranges = {
@@ -201,6 +204,11 @@ class ModelConfig:
         return len(self.prune_locations)
 
     @property
+    def has_movable_stages(self) -> bool:
+        """Whether tokens can be dropped before any blocks, as nothing was trained to do it before certain ones."""
+        return False
+
+    @property
     def schedule(self) -> Schedule:
         """How a base keep ratio becomes that of each stage: r, r^2, r^3."""
         return Schedule(self.num_stages)
@@ -258,6 +266,11 @@ class TimmViTConfig(ModelConfig):
         return self.class_token
 
     @property
+    def has_movable_stages(self) -> bool:
+        """Whether tokens can be dropped before any blocks, as nothing was trained to do it before certain ones."""
+        return not self.has_predictors
+
+    @property
     def num_prefix_tokens(self) -> int:
         """Number of tokens in front of the patch tokens, which are never dropped."""
         return self.class_token + self.distillation_token + self.num_registers
@@ -291,7 +304,7 @@ class HierarchicalConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least, multiple = _STRIDES[3], self.size_multiple
+        least, multiple = STRIDES[3], self.size_multiple
         if self.image_size < least or self.image_size % multiple:
             raise SettingError(
                 f"image_size must be a multiple of {multiple} and at least {least}; got {self.image_size}."
@@ -365,7 +378,7 @@ class SwinConfig(HierarchicalConfig):
     @property
     def sides(self) -> tuple[int, ...]:
         """Rows, and columns, of the map of each stage at ``image_size``."""
-        return tuple(self.image_size // stride for stride in _STRIDES)
+        return tuple(self.image_size // stride for stride in STRIDES)
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -375,8 +388,12 @@ class SwinConfig(HierarchicalConfig):
     @property
     def size_multiple(self) -> int:
         """What divides the maps of all stages into whole windows."""
-        return math.lcm(*(stride * window for stride, window in zip(_STRIDES, self.windows, strict=True)))
+        return math.lcm(*(stride * window for stride, window in zip(STRIDES, self.windows, strict=True)))
 
 
-_STRIDES = (4, 8, 16, 32)
+def quarter_locations(depth: int) -> tuple[int, ...]:
+    """Return the blocks that come after each quarter of a model's depth, where the paper's models drop tokens."""
+    return tuple(sorted({depth * quarter // 4 for quarter in (1, 2, 3)}))
+
+
 _FAMILIES: tuple[type[ModelConfig], ...] = (ModelConfig, TimmViTConfig, ConvNeXtConfig, SwinConfig)

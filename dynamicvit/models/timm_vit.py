@@ -6,9 +6,10 @@ the patches, scales, norms, where the classifier reads. Modules have timm's name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, cast
 
 import timm
@@ -20,23 +21,23 @@ from timm.models.vision_transformer import Block as TimmBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from dynamicvit.errors import CheckpointError, DownloadError, SettingError
+from dynamicvit.errors import DownloadError, SettingError
 from dynamicvit.labels import checked_class_names
-from dynamicvit.models.config import Activation, ModelConfig, Preprocessing, TimmViTConfig
+from dynamicvit.models.config import Activation, ModelConfig, Preprocessing, TimmViTConfig, quarter_locations
 from dynamicvit.models.selectors import Observer
 from dynamicvit.models.vit import Attention, Block, DynamicVisionTransformer, PatchEmbedding
 
 LAYER_SCALE = 1e-5
 """What learned scales start from, in models that are built without weights."""
+_WORDNET_ID = re.compile(r"n\d{8}")
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu"}
 
 
 def from_timm(
     model: str | nn.Module,
-    prune_locations: Sequence[int] = (3, 6, 9),
+    prune_locations: Sequence[int] | None = None,
     *,
     pretrained: bool = False,
-    checkpoint: str | Path | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> TimmVisionTransformer:
     """Return a plain vision transformer of timm that drops tokens before given blocks, in evaluation mode.
@@ -47,29 +48,51 @@ def from_timm(
     where timm squashes them.
 
     Args:
-        model: timm's name, such as ``"vit_small_patch16_224"``, or a model of timm, whose weights are copied.
-        prune_locations: blocks before which tokens are dropped, 0-based, increasing.
-        pretrained: fetch timm's weights from the network; without it and without a file the weights are random.
-        checkpoint: a local weight file that timm can read for a model of that name.
+        model: timm's name, such as ``"vit_small_patch16_224"`` or ``"hf-hub:ORG/NAME"``, or a model of timm, whose
+            weights are copied.
+        prune_locations: blocks before which tokens are dropped, 0-based, increasing; when not given, those after each
+            quarter of the depth, which of 12 blocks are 3, 6 and 9.
+        pretrained: fetch timm's weights from the network; without it the weights are random.
         preprocessing: how images are prepared, in place of what timm says.
 
     Raises:
         SettingError: timm has no such model, it is no plain vision transformer, timm does not say how its images are
             prepared, or the locations do not fit.
-        CheckpointError: the file cannot be read or is of another model; as DownloadError: nothing could be fetched.
+        DownloadError: nothing could be fetched.
     """
     if isinstance(model, str):
-        name, source = model, _create(model, pretrained, checkpoint)
-    elif pretrained or checkpoint is not None:
+        if pretrained and ":" not in model:
+            # Whatever cannot be used is refused before anything is fetched.
+            describe_timm(model, None if prune_locations is None else tuple(prune_locations), preprocessing)
+        name, source = model, _create(model, pretrained)
+    elif pretrained:
         raise SettingError("A model that is built already has its weights; give its name to load others.")
     else:
-        name, source = (getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__), model
-    config = _describe(source, name, tuple(prune_locations), preprocessing)
+        name, source = _settings_of(model).get("architecture", type(model).__name__), model
+    config = _describe(source, name, prune_locations, preprocessing)
     with torch.device("meta"):
-        result = TimmVisionTransformer(config)
+        result = TimmVisionTransformer(config, _class_names(source, config.num_classes))
     weights = {key: tensor.detach().clone() for key, tensor in source.state_dict().items()}
     result.load_state_dict(weights, assign=True)  # strictly: whatever the description misses ends here
     return result.eval()
+
+
+@lru_cache(maxsize=64)
+def describe_timm(
+    name: str, prune_locations: tuple[int, ...] | None = None, preprocessing: Preprocessing | None = None
+) -> TimmViTConfig:
+    """Return the description of the model that :func:`from_timm` would give, without its weights.
+
+    Raises:
+        SettingError: as in :func:`from_timm`.
+    """
+    with torch.device("meta"):  # no numbers are drawn
+        return _describe(_create(name, pretrained=False), name, prune_locations, preprocessing)
+
+
+def is_timm_name(name: str) -> bool:
+    """Return whether timm has a model of that name, which may end in a tag: ``"vit_small_patch16_224.dino"``."""
+    return timm.is_model(name.partition(".")[0])
 
 
 class NormedAttention(Attention):
@@ -214,28 +237,20 @@ def _nothing() -> Any:
     return nn.Identity()
 
 
-def _create(name: str, pretrained: bool, checkpoint: str | Path | None) -> nn.Module:
+def _create(name: str, pretrained: bool) -> nn.Module:
     """Return timm's model of that name.
 
     Raises:
         SettingError: timm knows no model of that name.
-        CheckpointError: the weights cannot be had or are of another model.
+        DownloadError: its weights, or its description on the hub, cannot be had.
     """
-    if pretrained and checkpoint is not None:
-        raise SettingError("Give either a weight file or pretrained=True, not both.")
-    is_remote = pretrained or ":" in name
-    if ":" not in name and not timm.is_model(name):
+    if ":" not in name and not is_timm_name(name):
         raise SettingError(f"timm has no model {name!r}; timm.list_models() gives the names.")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise CheckpointError(f"There is no file {checkpoint}.")
-    path = "" if checkpoint is None else str(checkpoint)
     try:
-        return cast(nn.Module, timm.create_model(name, pretrained=pretrained, checkpoint_path=path))
+        return cast(nn.Module, timm.create_model(name, pretrained=pretrained))
     except Exception as error:  # timm, the hub and the network fail in many ways
-        if is_remote:
+        if pretrained or ":" in name:
             raise DownloadError(f"{name} could not be fetched: {_in_one_line(error)}") from error
-        if checkpoint is not None:
-            raise CheckpointError(f"{path} cannot be used for {name}: {_in_one_line(error)}") from error
         raise SettingError(f"timm cannot build {name}: {_in_one_line(error)}") from error
 
 
@@ -243,8 +258,21 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def _settings_of(model: nn.Module) -> dict[str, Any]:
+    """Return what timm says of a model's weights."""
+    return getattr(model, "pretrained_cfg", None) or {}
+
+
+def _class_names(model: nn.Module, num_classes: int) -> list[str] | None:
+    """Return what a model from the hub calls its classes; None where it does not say, or names ImageNet's by number."""
+    names = _settings_of(model).get("label_names")
+    if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(name, str) for name in names):
+        return None
+    return None if all(map(_WORDNET_ID.fullmatch, names)) else names
+
+
 def _describe(
-    model: nn.Module, name: str, prune_locations: tuple[int, ...], preprocessing: Preprocessing | None
+    model: nn.Module, name: str, prune_locations: Sequence[int] | None, preprocessing: Preprocessing | None
 ) -> TimmViTConfig:
     """Return the description of a model of timm.
 
@@ -255,20 +283,21 @@ def _describe(
     if obstacle is not None:
         raise SettingError(f"{name} cannot drop tokens here: {obstacle}.")
     vit = cast(VisionTransformer, model)
+    depth = len(vit.blocks)
     block, hidden = vit.blocks[0], vit.blocks[0].mlp.fc1.out_features
     ratio = hidden / vit.embed_dim
     return TimmViTConfig(
         image_size=vit.patch_embed.img_size[0],
         patch_size=vit.patch_embed.patch_size[0],
         embed_dim=vit.embed_dim,
-        depth=len(vit.blocks),
+        depth=depth,
         num_heads=block.attn.num_heads,
         # Half a channel more, because the product is rounded down.
         mlp_ratio=ratio if int(vit.embed_dim * ratio) == hidden else (hidden + 0.5) / vit.embed_dim,
         qkv_bias=block.attn.qkv.bias is not None,
         num_classes=vit.num_classes,
         norm_eps=block.norm1.eps,
-        prune_locations=prune_locations,
+        prune_locations=quarter_locations(depth) if prune_locations is None else tuple(prune_locations),
         preprocessing=preprocessing or _preprocessing(vit, name),
         class_token=vit.has_class_token,
         distillation_token=isinstance(vit, VisionTransformerDistilled),
@@ -289,7 +318,7 @@ def _preprocessing(vit: VisionTransformer, name: str) -> Preprocessing:
     Raises:
         SettingError: it does not say, or in a way that is not possible here.
     """
-    settings = getattr(vit, "pretrained_cfg", None) or {}
+    settings = _settings_of(vit)
     missing = [key for key in ("crop_pct", "mean", "std", "interpolation") if settings.get(key) is None]
     if missing:
         raise SettingError(f"timm does not say the {', '.join(missing)} of {name}'s images; give preprocessing.")

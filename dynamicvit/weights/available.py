@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dynamicvit.errors import CheckpointError
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
+from dynamicvit.models.timm_vit import describe_timm, from_timm
 from dynamicvit.weights.foreign import IdentifiedModel, identify_config
-from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, read_shapes
-from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir
+from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, load_file, read_shapes
+from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir, download
 
 SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
 SHIPPED_TITLE = "DynamicViT-Lite0-256"
+
+TIMM, HUB = "timm:", "hf-hub:"
 
 TrainedRatio = float | tuple[float, float]
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -33,7 +38,7 @@ class AvailableModel:
         title: what to show.
         path: the weight file; None while it is only published.
         published: where it came or would come from; None for a file of one's own.
-        model: name in the registry, or for a model of one's own that of the file without its suffix.
+        model: name in the registry or in timm, or for a model of one's own that of the file without its suffix.
         keep_ratios: base keep ratios that it was trained for, a range of them as (lowest, highest); empty when nobody
             says, or for a dense model.
     """
@@ -44,6 +49,11 @@ class AvailableModel:
     published: PublishedCheckpoint | None
     model: str
     keep_ratios: tuple[TrainedRatio, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it can be called; timm's models also without what follows the dot."""
+        return self.key, self.title, self.model, self.model.partition(".")[0]
 
     @property
     def is_local(self) -> bool:
@@ -57,6 +67,81 @@ class _Inspection:
 
     model: AvailableModel | None = None
     problem: str | None = None
+
+
+def load_model(
+    source: str | Path,
+    name: str | None = None,
+    *,
+    prune_locations: Sequence[int] | None = None,
+    fetch: bool = False,
+) -> DynamicModel:
+    """Return a model with its weights, in evaluation mode: from a file, by its name, or from timm.
+
+    Args:
+        source: a weight file; or what is in the folder of weights or the cache: the name of a model
+            (``"dynamicvit_deit_small_patch16_224"``), of a file or of a published checkpoint
+            (``"DynamicViT-DeiT-S/0.7"``); or timm's pretrained model ``"timm:NAME"`` or ``"hf-hub:ORG/NAME"``, which
+            timm downloads unless it has done so before.
+        name: the model to build from a file, as in :func:`~dynamicvit.weights.io.load_file`.
+        prune_locations: blocks before which a model without prediction modules drops tokens, 0-based, increasing; its
+            own, or those after each quarter of its depth, when not given.
+        fetch: download the published weights of that name where they are not there yet.
+
+    Raises:
+        CheckpointError: the weights cannot be read, contradict themselves, are of no known or of another model, or are
+            not there; as DownloadError: they could not be fetched.
+        SettingError: there is no model of that name, or the locations are not valid for the model.
+    """
+    text = str(source)
+    if not text.startswith((TIMM, HUB)):
+        path = Path(source)
+        is_name = isinstance(source, str) and not path.is_file()
+        return load_file(_find(text, fetch=fetch) if is_name else path, name, prune_locations=prune_locations)
+    if name is not None:
+        raise SettingError(f"{text} is a name already; leave {name!r} out.")
+    return from_timm(text.removeprefix(TIMM), prune_locations, pretrained=True)
+
+
+def _find(name: str, *, fetch: bool) -> Path:
+    """Return the weight file of that name, after a download if it may be fetched.
+
+    Raises:
+        CheckpointError: it is not there, or more than one file could be meant.
+        SettingError: nothing has that name.
+    """
+    for folder in (checkpoint_folder(), cache_dir()):
+        if (folder / name).is_file():
+            return folder / name
+    named = [model for model in list_available() if name in model.names]
+    candidates = [model for model in named if model.is_local] or named
+    if not candidates:
+        raise _unknown(name)
+    if len(candidates) > 1:
+        raise CheckpointError(f"{name} may be any of {', '.join(model.key for model in candidates)}; name one of them.")
+    (found,) = candidates
+    if found.path is not None:
+        return found.path
+    published = found.published
+    assert published is not None  # what is not here is published
+    if fetch:
+        return download(published)
+    raise CheckpointError(
+        f"The weights {published.title} are not here; load_model({name!r}, fetch=True) downloads them, or open "
+        f"{' or '.join(published.pages)} in a browser and save the file as {checkpoint_folder() / published.file_name}."
+    )
+
+
+def _unknown(name: str) -> CheckpointError | SettingError:
+    """Return what to say of a name that neither a file nor published weights have."""
+    with suppress(SettingError):
+        describe_timm(name)
+        return CheckpointError(f"There are no weights of {name} here; load_model('{TIMM}{name}') takes timm's.")
+    if name in list_models():
+        return CheckpointError(f"There are no weights of {name} here, and none are published.")
+    if "/" in name or os.sep in name or name.endswith(WEIGHT_SUFFIXES):
+        return CheckpointError(f"There is no weight file {name}.")
+    return SettingError(f"There is no file and no model {name!r}; choose one of {', '.join(list_models())}.")
 
 
 def checkpoint_folder() -> Path:

@@ -70,25 +70,33 @@ class WeightFile:
 # Models and files ----------------------------------------------------------------------------------------------------
 
 
-def load_model(path: str | Path, name: str | None = None) -> DynamicModel:
+def load_file(
+    path: str | Path, name: str | None = None, *, prune_locations: Sequence[int] | None = None
+) -> DynamicModel:
     """Return the model that a weight file belongs to, with those weights, in evaluation mode.
 
     A file that :func:`save_model` wrote says itself what it is; what other people's files are is found from the shapes
-    of their tensors.
+    of their tensors, and for plain vision transformers from the file's name.
 
     Args:
         path: the file.
-        name: the model to build, from :func:`~dynamicvit.models.registry.list_models` or timm's name of a ViT-S/16 or
-            ViT-B/16; the file's own when not given. The number of classes and the image size always come from the file.
+        name: the model to build, from :func:`~dynamicvit.models.registry.list_models` or timm's name of a plain vision
+            transformer; the file's own when not given. The number of classes and the image size always come from the
+            file.
+        prune_locations: blocks before which a model without prediction modules drops tokens, 0-based, increasing; its
+            own, or those after each quarter of its depth, when not given.
 
     Raises:
         CheckpointError: the file cannot be read, contradicts itself, or is of no known or of another model.
-        SettingError: there is no model of that name.
+        SettingError: there is no model of that name, or the locations are not valid for the model.
     """
     file = read_weights(Path(path))
+    config = _config_of(file, name)
+    if prune_locations is not None:
+        config = _moved(config, prune_locations, file.name)
     # Built without numbers: drawing random ones first would take several times as long as reading the file.
     with torch.device("meta"):
-        model = create_model(_config_of(file, name), class_names=file.class_names)
+        model = create_model(config, class_names=file.class_names)
     _load_strictly(model, file, replaces_tensors=True)
     return model
 
@@ -114,7 +122,7 @@ def save_model(
     class_names: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model as ``.safetensors``, from which :func:`load_model` returns the same model.
+    """Write a model as ``.safetensors``, from which :func:`load_file` returns the same model.
 
     A reader of the path sees the old file or the new one, never half of one.
 
@@ -148,9 +156,13 @@ def save_model(
 
 
 def different_fields(first: ModelConfig, second: ModelConfig) -> list[str]:
-    """Return the fields in which two descriptions are of models that answer differently with the same weights."""
+    """Return the fields in which two descriptions are of models that answer differently with the same weights.
+
+    Stages that can be moved are a setting; where they are makes no other model.
+    """
     one, other = first.to_json(), second.to_json()
-    return [name for name in one if one[name] != other.get(name) and name not in _WITHOUT_EFFECT]
+    settings = ("prune_locations",) if first.has_movable_stages and second.has_movable_stages else ()
+    return [name for name in one if one[name] != other.get(name) and name not in (*_WITHOUT_EFFECT, *settings)]
 
 
 def _config_of(file: WeightFile, name: str | None) -> ModelConfig:
@@ -162,6 +174,16 @@ def _config_of(file: WeightFile, name: str | None) -> ModelConfig:
         raise CheckpointError(f"{file.name} describes another model than {name}; leave the name out.")
     _check_sizes(file.config, file)
     return file.config
+
+
+def _moved(config: ModelConfig, prune_locations: Sequence[int], source: str) -> ModelConfig:
+    """Return the description with stages at other blocks, which predictors would have to be trained for."""
+    if not config.has_movable_stages:
+        raise SettingError(
+            f"The stages of {source} cannot be moved, only those of a plain vision transformer without predictors; "
+            "leave prune_locations out."
+        )
+    return replace(config, prune_locations=tuple(prune_locations))
 
 
 def _check_sizes(config: ModelConfig, file: WeightFile) -> None:

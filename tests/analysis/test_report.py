@@ -34,7 +34,7 @@ from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import ReportError
 from dynamicvit.images import decode
 from dynamicvit.models.registry import create_model
-from dynamicvit.weights.io import load_model, save_model
+from dynamicvit.weights.io import load_file, save_model
 
 MODEL = "dynamicvit_lite0_256_patch16_224"
 ROWS, COLUMNS = 2, 3
@@ -143,7 +143,7 @@ def picture():
 @pytest.fixture(scope="module")
 def report(checkpoint, picture):
     image = decode(picture)
-    analysis = analyze_image(load_model(checkpoint), image, (0.7, 0.5, 0.2), "random", 3)
+    analysis = analyze_image(load_file(checkpoint), image, (0.7, 0.5, 0.2), "random", 3)
     return Report(identify_picture(image, "gradient.png"), identify_checkpoint(checkpoint, MODEL), analysis)
 
 

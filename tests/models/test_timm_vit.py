@@ -11,11 +11,11 @@ from dynamicvit.analysis.results import classify_dense
 from dynamicvit.budget import KeepMass, as_budget
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.costs.macs import MacCounter
-from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.errors import SettingError
 from dynamicvit.models.config import Preprocessing, TimmViTConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.selectors import SELECTORS, TokenMerger, create_selector
-from dynamicvit.models.timm_vit import from_timm
+from dynamicvit.models.timm_vit import describe_timm, from_timm
 
 SMALL = {"embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 7}
 # Kind: timm's name, and what is changed to make it small; heads differ where the width of a head matters.
@@ -210,22 +210,59 @@ def test_names_that_timm_does_not_have_are_refused():
 
 def test_locations_beyond_the_last_block_are_refused():
     with pytest.raises(SettingError, match="from 0 to 3"):
-        from_timm(timm_model("plain"))
+        from_timm(timm_model("plain"), (3, 6, 9))
 
 
-def test_a_local_file_is_read_by_timm(tmp_path):
-    path = tmp_path / "weights.pth"
-    weights = timm.create_model("test_vit").state_dict()
-    torch.save(weights, path)
-    model = from_timm("test_vit", (1, 2), checkpoint=path)
-    assert torch.equal(model.state_dict()["blocks.5.mlp.fc1.weight"], weights["blocks.5.mlp.fc1.weight"])
-    torch.save({"head.weight": torch.zeros(1, 1)}, path)
-    with pytest.raises(CheckpointError, match=r"weights\.pth"):
-        from_timm("test_vit", (1, 2), checkpoint=path)
-    with pytest.raises(CheckpointError, match="no file"):
-        from_timm("test_vit", (1, 2), checkpoint=tmp_path / "nothing.pth")
+@pytest.mark.parametrize(("name", "says"), [("resnet18", "ResNet"), ("vit_base_patch16_224_miil", "bilinear")])
+def test_what_cannot_be_used_is_refused_before_it_is_fetched(name, says, monkeypatch):
+    fetched = []
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, pretrained: fetched.append(name) if pretrained else create(name)
+    )
+    with pytest.raises(SettingError, match=says):
+        from_timm(name, pretrained=True)
+    assert fetched == []
+
+
+def test_images_that_are_resized_otherwise_can_be_used_all_the_same():
+    config = from_timm("vit_base_patch16_224_miil", preprocessing=Preprocessing()).config
+    assert config.preprocessing == Preprocessing()
+
+
+def test_a_model_that_is_built_has_its_weights():
     with pytest.raises(SettingError, match="already"):
-        from_timm(timm.create_model("test_vit"), (1, 2), checkpoint=path)
+        from_timm(timm.create_model("test_vit"), (1, 2), pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("depth", "locations"),
+    [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2)), (12, (3, 6, 9)), (16, (4, 8, 12)), (40, (10, 20, 30))],
+)
+def test_tokens_are_dropped_after_each_quarter_of_the_depth_unless_told_otherwise(depth, locations):
+    assert from_timm(timm.create_model("test_vit", depth=depth)).config.prune_locations == locations
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_described_by_its_name_as_by_itself(kind):
+    name = KINDS[kind][0]
+    assert describe_timm(name) == from_timm(name).config
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["cat", "dog"], ("cat", "dog")),
+        (["n01440764", "n01443537"], ("class 0", "class 1")),
+        (["cat"], ("class 0", "class 1")),
+        ({"cat": 0, "dog": 1}, ("class 0", "class 1")),
+        (None, ("class 0", "class 1")),
+    ],
+)
+def test_classes_have_the_names_that_the_hub_gives_them(given, names):
+    source = timm.create_model("test_vit", num_classes=2)
+    source.pretrained_cfg["label_names"] = given
+    assert from_timm(source).class_names == names
 
 
 def test_the_given_model_and_the_new_one_share_no_weights():

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
-from dynamicvit.models.config import ModelConfig
+import dynamicvit
+from dynamicvit.errors import CheckpointError, DownloadError, SettingError
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights import available
 from dynamicvit.weights.available import (
@@ -19,6 +22,7 @@ from dynamicvit.weights.available import (
     checkpoint_folder,
     list_available,
     list_problems,
+    load_model,
 )
 from dynamicvit.weights.io import save_model
 from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint
@@ -221,3 +225,181 @@ def test_an_installed_package_looks_in_the_cache_and_not_beside_itself(monkeypat
     monkeypatch.setattr(available, "__file__", str(installed))
     (tmp_path / "site-packages" / "checkpoints").mkdir(parents=True)
     assert checkpoint_folder() == tmp_path / "cache"
+
+
+def test_every_kind_of_foreign_file_is_listed_with_its_name(folder, cache):
+    kinds = {
+        "convnext.pth": "dynamicvit_convnext_tiny",
+        "swin.pth": "dynamicvit_swin_tiny_patch4_window7_224",
+        "deit.pth": "deit_small_patch16_224",
+    }
+    for file, name in kinds.items():
+        with torch.device("meta"):
+            shapes = create_model(name).state_dict()
+        torch.save({key: torch.zeros(()).to(t.dtype).expand(t.shape) for key, t in shapes.items()}, folder / file)
+    for name in ("vit_tiny_patch16_224", "vit_small_patch14_dinov2.lvd142m", "deit_tiny_distilled_patch16_224"):
+        with torch.device("meta"):
+            shapes = timm.create_model(name).state_dict()
+        torch.save({key: torch.zeros(()).expand(t.shape) for key, t in shapes.items()}, folder / f"{name}.pth")
+        kinds[f"{name}.pth"] = name
+    assert {model.key: model.model for model in local_of(list_available(folder, cache))} == kinds
+    assert list_problems(folder, cache) == ()
+
+
+# By name -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def places(folder, cache, monkeypatch):
+    """The folders that are looked at when none are given."""
+    monkeypatch.setenv("DYNAMICVIT_CHECKPOINTS", str(folder))
+    monkeypatch.setenv("DYNAMICVIT_CACHE", str(cache))
+
+
+def same_weights(model: torch.nn.Module, other: torch.nn.Module) -> bool:
+    mine, others = model.state_dict(), other.state_dict()
+    return mine.keys() == others.keys() and all(torch.equal(mine[key], others[key]) for key in mine)
+
+
+def test_load_model_is_the_public_one():
+    assert dynamicvit.load_model is load_model
+
+
+@pytest.mark.parametrize("name", ["tiny", "Tiny/0.5", "tiny_r0.5.safetensors"])
+@pytest.mark.parametrize("place", ["folder", "cache"])
+def test_weights_that_are_here_are_found_by_the_name_of_the_model_the_title_and_the_file(
+    places, request, tiny_model, tiny_file, published, place, name
+):
+    shutil.copy(tiny_file, request.getfixturevalue(place) / published.file_name)
+    assert same_weights(load_model(name), tiny_model)
+
+
+def test_a_file_where_one_stands_goes_before_one_found_by_name(places, folder, tiny_model, tiny_file, monkeypatch):
+    save_model(create_model("tiny", num_classes=2), folder / "tiny.safetensors")
+    monkeypatch.chdir(tiny_file.parent)
+    assert same_weights(load_model("tiny.safetensors"), tiny_model)
+    assert load_model(folder / "tiny.safetensors").config.num_classes == 2
+
+
+def test_weights_that_are_not_here_are_fetched_only_when_that_is_asked_for(
+    places, cache, tiny_file, tiny_model, published, monkeypatch
+):
+    def download(checkpoint):
+        assert checkpoint is published
+        return shutil.copy(tiny_file, cache / checkpoint.file_name)
+
+    monkeypatch.setattr(available, "download", download)
+    with pytest.raises(CheckpointError, match=r"Tiny/0\.5 are not here; load_model\('tiny', fetch=True\).*http://x"):
+        load_model("tiny")
+    assert same_weights(load_model("tiny", fetch=True), tiny_model)
+    assert same_weights(load_model("tiny"), tiny_model)
+
+
+def test_a_download_that_fails_says_so(places, published, monkeypatch):
+    def download(checkpoint):
+        raise DownloadError("the connection was cut")
+
+    monkeypatch.setattr(available, "download", download)
+    with pytest.raises(DownloadError, match="was cut"):
+        load_model("tiny", fetch=True)
+
+
+def test_a_name_that_several_files_have_is_not_decided_by_chance(places, folder, tiny_file, published, monkeypatch):
+    other = replace(published, title="Tiny/0.7", keep_ratio=0.7, file_name="tiny_r0.7.safetensors")
+    monkeypatch.setattr(available, "PUBLISHED", (published, other))
+    with pytest.raises(CheckpointError, match=r"tiny may be any of tiny_r0\.5\.safetensors, tiny_r0\.7\.safetensors"):
+        load_model("tiny", fetch=True)
+    shutil.copy(tiny_file, folder / other.file_name)
+    assert load_model("tiny").config.depth == 3  # the one that is here
+    shutil.copy(tiny_file, folder / published.file_name)
+    with pytest.raises(CheckpointError, match="may be any of"):
+        load_model("tiny")
+
+
+def test_a_broken_file_that_is_named_is_said_to_be_broken(places, folder):
+    (folder / "broken.pth").write_bytes(b"<html>")
+    with pytest.raises(CheckpointError, match=r"^broken\.pth is a web page"):
+        load_model("broken.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("nothing.pth", CheckpointError, r"no weight file nothing\.pth"),
+        ("a/b", CheckpointError, r"no weight file a/b"),
+        ("deit_small_patch16_224", CheckpointError, r"load_model\('timm:deit_small_patch16_224'\)"),
+        ("vit_tiny_patch16_224", CheckpointError, r"load_model\('timm:vit_tiny_patch16_224'\)"),
+        ("swin_tiny_patch4_window7_224", CheckpointError, "none are published"),
+        ("resnet18", SettingError, "no model 'resnet18'"),
+        ("magic", SettingError, "no model 'magic'; choose one of dynamicvit_deit_256"),
+        ("", SettingError, "no model ''"),
+        ("timm:magic", SettingError, "no model 'magic'"),
+        ("timm:resnet18", SettingError, "ResNet"),
+        ("hf-hub:", DownloadError, "could not be fetched"),
+    ],
+)
+def test_a_name_that_leads_to_nothing_says_what_to_do(places, name, error, says):
+    with pytest.raises(error, match=says) as caught:
+        load_model(name)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("source", ["timm:test_vit", "hf-hub:somebody/test_vit"])
+def test_timms_pretrained_models_are_loaded_by_their_names(source, monkeypatch):
+    network = timm.create_model("test_vit").eval()
+    asked = []
+
+    def create(name, pretrained=False):
+        asked.append((name, pretrained))
+        return network
+
+    monkeypatch.setattr(timm, "create_model", create)
+    model = load_model(source, prune_locations=(2, 4))
+    assert asked[-1] == (source.removeprefix("timm:"), True)
+    assert model.config.prune_locations == (2, 4)
+    images = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), network(images), atol=1e-5, rtol=1e-5)
+    with pytest.raises(SettingError, match="leave 'test_vit' out"):
+        load_model(source, "test_vit")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence(monkeypatch):
+    def create(name, pretrained=False):
+        raise ConnectionError("no\nroute")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(DownloadError, match=r"^hf-hub:somebody/vit could not be fetched: no route$"):
+        load_model("hf-hub:somebody/vit")
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224", "test_vit"]
+)
+def test_a_file_with_timms_names_is_loaded_by_its_own_name_and_by_a_given_one(tmp_path, name):
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=6, img_size=32).eval()
+    for path, given in ((tmp_path / f"{name}.pth", None), (tmp_path / "best.pth", name)):
+        torch.save({"state_dict": network.state_dict()}, path)
+        model = load_model(path, given, prune_locations=(1, 5))
+        assert isinstance(model.config, TimmViTConfig)
+        assert (model.config.num_classes, model.config.image_size) == (6, 32)
+        assert model.config.prune_locations == (1, 5)
+        images = torch.rand(2, 3, 32, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(model(images), network(images), atol=1e-5, rtol=1e-5)
+            assert [stage.block for stage in model.forward_stages(images, 0.5).stages] == [1, 5]
+
+
+def test_a_saved_plain_transformer_can_have_its_stages_moved(tmp_path):
+    save_model(dynamicvit.from_timm("test_vit", (1, 2)), tmp_path / "own.safetensors")
+    assert load_model(tmp_path / "own.safetensors").config.prune_locations == (1, 2)
+    assert load_model(tmp_path / "own.safetensors", prune_locations=[0, 5]).config.prune_locations == (0, 5)
+    assert load_model(tmp_path / "own.safetensors", "test_vit").config.prune_locations == (1, 2)
+    with pytest.raises(SettingError, match="block numbers from 0 to 5"):
+        load_model(tmp_path / "own.safetensors", prune_locations=(6,))
+
+
+def test_stages_of_a_model_with_predictors_stay_where_they_are(tiny_file):
+    with pytest.raises(SettingError, match=r"stages of tiny\.safetensors cannot be moved"):
+        load_model(tiny_file, prune_locations=(2,))

@@ -12,7 +12,8 @@ from torch import Tensor
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.config import IMAGENET_MEAN, Preprocessing
 from dynamicvit.models.registry import create_model, model_config
-from dynamicvit.weights.foreign import fit_config, identify_config, named_config
+from dynamicvit.models.timm_vit import from_timm
+from dynamicvit.weights.foreign import fit_config, identify_config, named_config, timm_preprocessing
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -87,12 +88,74 @@ def test_a_missing_qkv_bias_counts(small):
         identify_config(without(small, "qkv.bias"))
 
 
-@pytest.mark.parametrize(
-    ("key", "family"), [("downsample_layers.0.0.weight", "ConvNeXt"), ("layers.0.blocks.0.norm1.weight", "Swin")]
-)
-def test_the_hierarchical_families_are_named_as_not_supported_yet(key, family):
-    with pytest.raises(CheckpointError, match=f"{family}.* not supported yet"):
+@pytest.mark.parametrize("key", ["downsample_layers.0.0.weight", "layers.0.blocks.0.norm1.weight"])
+def test_weights_that_begin_like_a_convnext_or_a_swin_and_go_on_otherwise_are_refused(key):
+    with pytest.raises(CheckpointError, match="no usable tensor"):
         identify_config({key: torch.empty(96, device="meta")})
+
+
+@pytest.fixture(scope="module")
+def hierarchical() -> dict[str, dict[str, Tensor]]:
+    """The shapes of the released ConvNeXt-T and Swin-T."""
+    names = {"convnext": "dynamicvit_convnext_tiny", "swin": "dynamicvit_swin_tiny_patch4_window7_224"}
+    with torch.device("meta"):
+        return {family: create_model(name).state_dict() for family, name in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "says"),
+    [
+        ("convnext", "stages.2.8.", r"\(3, 3, 8, 3\) blocks"),
+        ("convnext", "stages.2.1.fast_path", "fast paths from block 2"),
+        ("convnext", "score_predictor.2.", "2 prediction modules and fast paths from block 1"),
+        ("swin", "layers.2.blocks.5.", r"\(2, 2, 5, 2\) blocks"),
+        ("swin", "layers.2.blocks.1.fastmlp", "fast paths from block 2"),
+        ("swin", "layers.2.score_predictor.0.", "2 prediction modules and fast paths from block 1"),
+        ("swin", "fastmlp", "3 prediction modules and no fast paths"),
+    ],
+)
+def test_every_mark_of_a_hierarchical_model_counts(hierarchical, family, part, says):
+    with pytest.raises(CheckpointError, match=f"has a {family} .*{says}.*the known models are"):
+        identify_config(without(hierarchical[family], part))
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "shape", "says"),
+    [
+        ("convnext", "downsample_layers.0.0.weight", (48, 3, 4, 4), "width 48"),
+        ("convnext", "stages.2.0.pwconv1.weight", (384, 384), "MLP width 384"),
+        ("swin", "patch_embed.proj.weight", (48, 3, 4, 4), "width 48"),
+        ("swin", "layers.1.blocks.0.attn.relative_position_bias_table", (169, 5), r"\(3, 5, 12, 24\) heads"),
+        ("swin", "layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 3), "windows of 12"),
+        ("swin", "layers.2.blocks.0.mlp.fc1.weight", (384, 384), "MLP width 384"),
+    ],
+)
+def test_every_size_of_a_hierarchical_model_counts(hierarchical, family, key, shape, says):
+    with pytest.raises(CheckpointError, match=f"has a {family} .*{says}.*the known models are"):
+        identify_config(hierarchical[family] | {key: torch.empty(shape, device="meta")})
+
+
+@pytest.mark.parametrize("name", ["dynamicvit_convnext_tiny", "dynamicvit_swin_tiny_patch4_window7_224"])
+def test_class_count_and_where_it_leaves_a_trace_image_size_are_those_of_the_weights(name):
+    with torch.device("meta"):
+        weights = create_model(name, num_classes=10, image_size=448).state_dict()
+    identified = identify_config(weights)
+    assert identified.name == name
+    size = 448 if "swin" in name else 224
+    assert identified.config == replace(model_config(name), num_classes=10, image_size=size)
+
+
+def test_a_dense_hierarchical_model_can_be_named_although_timm_has_another_of_that_name(hierarchical):
+    weights = {key: tensor for key, tensor in hierarchical["swin"].items() if "fast" not in key and "score" not in key}
+    name = "swin_tiny_patch4_window7_224"
+    assert named_config(name, weights) == model_config(name)
+
+
+@pytest.mark.parametrize("windows", [0, 1, 63])
+def test_shifted_windows_that_make_no_square_map_are_refused(hierarchical, windows):
+    mask = {"layers.0.blocks.1.attn_mask": torch.empty(windows, 49, 49, device="meta")}
+    with pytest.raises(CheckpointError, match=r"of no model that can be used: image_size"):
+        identify_config(hierarchical["swin"] | mask)
 
 
 @pytest.mark.parametrize("key", ["cls_token", "patch_embed.proj.weight", "head.weight", "pos_embed"])
@@ -130,34 +193,75 @@ def vit_small() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("source", "name"),
     [
-        "vit_small_patch16_224.pth",
-        "vit_small_patch16_224.augreg_in21k_ft_in1k.safetensors",
-        "vit_small_patch16_224.augreg_in21k_ft_in1k",
-        "vit_small_patch16_224-mine.bin",
+        ("vit_small_patch16_224.pth", "vit_small_patch16_224"),
+        ("vit_small_patch16_224.augreg_in21k_ft_in1k.safetensors", "vit_small_patch16_224.augreg_in21k_ft_in1k"),
+        ("vit_small_patch16_224.augreg_in21k_ft_in1k", "vit_small_patch16_224.augreg_in21k_ft_in1k"),
+        ("vit_small_patch16_224-mine.bin", "vit_small_patch16_224"),
+        ("vit_small_patch16_224.mine.bin", "vit_small_patch16_224"),
     ],
 )
-def test_timms_model_gets_timms_images_where_the_file_is_named_after_it(vit_small, name):
-    identified = identify_config(vit_small, name)
-    assert identified.name == "vit_small_patch16_224"
-    images = Preprocessing(crop_ratio=0.9, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    assert identified.config == replace(model_config("deit_small_patch16_224"), preprocessing=images)
+def test_timms_model_gets_timms_images_where_the_file_is_named_after_it(vit_small, source, name):
+    identified = identify_config(vit_small, source)
+    assert (identified.name, identified.config) == (name, from_timm("vit_small_patch16_224").config)
+    assert identified.config.preprocessing == Preprocessing(0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def test_the_training_that_a_name_tells_decides_on_the_images(vit_small):
     assert identify_config(vit_small, "vit_small_patch16_224.dino.pth").config.preprocessing.mean == IMAGENET_MEAN
 
 
-@pytest.mark.parametrize("name", ["deit_small_patch16_224-cd65a155.pth", "my DeiT.pth"])
-def test_deits_model_keeps_its_own_where_the_file_is_named_after_it(vit_small, name):
-    assert identify_config(vit_small, name).config == model_config("deit_small_patch16_224")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vit_tiny_patch16_224", {"num_classes": 7, "img_size": 64}),
+        ("vit_tiny_patch16_224", {"num_classes": 0}),
+        ("deit_tiny_distilled_patch16_224", {"img_size": 96}),
+        ("deit3_small_patch16_224", {"num_classes": 3}),
+        ("vit_small_patch14_dinov2", {"num_classes": 5, "img_size": 28}),
+        ("vit_small_patch14_reg4_dinov2", {}),
+        ("vit_base_patch16_clip_224", {"num_classes": 9}),
+        ("vit_medium_patch16_gap_256", {"num_classes": 4, "img_size": 32}),
+        ("vit_little_patch16_reg4_gap_256", {}),
+    ],
+)
+def test_a_file_named_after_timms_model_has_its_own_class_count_and_image_size(name, arguments):
+    with torch.device("meta"):
+        network = timm.create_model(name, **arguments)
+    identified = identify_config(network.state_dict(), f"{name}.bin")
+    assert identified.config == from_timm(network).config
+
+
+def test_a_file_that_is_named_after_another_model_than_it_holds_is_refused(vit_small):
+    with pytest.raises(CheckpointError, match=r"^vit_base_patch16_224\.bin is named after vit_base_.* width 384"):
+        identify_config(vit_small, "vit_base_patch16_224.bin")
+
+
+def test_a_file_named_after_a_model_that_cannot_be_used_says_why(vit_small):
+    with pytest.raises(CheckpointError, match=r"^vit_giant_patch14_dinov2\.bin is of no model .*GluMlp"):
+        identify_config(vit_small, "vit_giant_patch14_dinov2.bin")
+
+
+def test_deits_model_has_its_own_images_where_the_file_says_deit(vit_small):
+    identified = identify_config(vit_small, "my DeiT.pth")
+    assert identified.name == "deit_small_patch16_224"
+    assert identified.config.preprocessing == model_config("deit_small_patch16_224").preprocessing
+    original = identify_config(vit_small, "deit_small_patch16_224-cd65a155.pth")
+    assert original.config == from_timm("deit_small_patch16_224").config
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "vit_small.pth", "vit_small_patch16_999.pth"])
 def test_where_shapes_and_name_cannot_tell_it_is_said(vit_small, name):
     with pytest.raises(CheckpointError, match=r"of deit_small_\w+ and of timm's vit_small_\w+, .*cannot be told"):
         identify_config(vit_small, name)
+
+
+def test_a_plain_transformer_of_other_shapes_has_to_be_named():
+    with torch.device("meta"):
+        weights = timm.create_model("vit_tiny_patch16_224").state_dict()
+    with pytest.raises(CheckpointError, match=r"plain vision transformer.*cannot be told.*load_model\(path, 'vit_tiny"):
+        identify_config(weights, "model.safetensors")
 
 
 def test_with_prediction_modules_it_is_the_authors_model():
@@ -171,6 +275,23 @@ def test_a_model_can_be_named_as_timm_names_it(vit_small):
     assert (images.mean, images.crop_ratio) == ((0.5, 0.5, 0.5), 0.9)
     larger = named_config("vit_base_patch16_384", vit_small | {"pos_embed": torch.empty(1, 577, 384, device="meta")})
     assert (larger.image_size, larger.embed_dim, larger.preprocessing.crop_ratio) == (384, 768, 1.0)
-    assert named_config("deit_small_patch16_224", vit_small) == model_config("deit_small_patch16_224")
+    assert named_config("deit_small_patch16_224", vit_small) == from_timm("deit_small_patch16_224").config
     with pytest.raises(SettingError, match="no model 'vit_small'"):
         named_config("vit_small", vit_small)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("vit_tiny_patch16_224.bin", (0.5, 0.5, 0.5)),
+        ("deit3_small_patch16_224.fb_in1k.safetensors", IMAGENET_MEAN),
+        ("vit_base_patch16_224.dino", IMAGENET_MEAN),
+    ],
+)
+def test_how_timm_prepares_images_is_told_by_the_name_of_a_file(name, mean):
+    assert timm_preprocessing(name).mean == mean
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "vit_tiny_patch16_2240.bin", "my vit_tiny_patch16_224.bin", ""])
+def test_a_file_that_is_not_named_after_timms_model_tells_nothing(name):
+    assert timm_preprocessing(name) is None

@@ -15,7 +15,7 @@ import dynamicvit
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights import io
-from dynamicvit.weights.io import load_checkpoint, load_model, read_shapes, save_model
+from dynamicvit.weights.io import load_checkpoint, load_file, read_shapes, save_model
 
 
 def assert_same_weights(found: torch.nn.Module, expected: torch.nn.Module) -> None:
@@ -23,7 +23,7 @@ def assert_same_weights(found: torch.nn.Module, expected: torch.nn.Module) -> No
 
 
 def test_a_saved_model_comes_back_equal_and_ready_to_use(tiny_model, tiny_file):
-    loaded = load_model(tiny_file)
+    loaded = load_file(tiny_file)
     assert_same_weights(loaded, tiny_model)
     assert loaded.config == tiny_model.config
     assert not loaded.training
@@ -48,23 +48,23 @@ def test_any_model_comes_back_from_its_file_as_it_was(tmp_path, config, data):
 def test_the_model_that_ships_comes_back_without_its_name(tmp_path):
     model = create_model("dynamicvit_lite0_256_patch16_224", depth=1, prune_locations=(0,), num_heads=8)
     save_model(model, tmp_path / "own.safetensors")
-    assert load_model(tmp_path / "own.safetensors").config == model.config
+    assert load_file(tmp_path / "own.safetensors").config == model.config
 
 
 def test_what_leaves_no_trace_in_the_shapes_is_not_guessed(tmp_path):
     """The number of heads: DeiT-256's geometry has 4 of them."""
     model = create_model("dynamicvit_deit_256_patch16_224", num_heads=8, depth=12, num_classes=2, image_size=32)
     save_model(model, tmp_path / "heads.safetensors", class_names=["blue", "red"])
-    loaded = load_model(tmp_path / "heads.safetensors")
+    loaded = load_file(tmp_path / "heads.safetensors")
     assert loaded.config.num_heads == 8
     assert loaded.class_names == ("blue", "red")
     with pytest.raises(CheckpointError, match=r"describes another model than dynamicvit_deit_256_patch16_224"):
-        load_model(tmp_path / "heads.safetensors", "dynamicvit_deit_256_patch16_224")
+        load_file(tmp_path / "heads.safetensors", "dynamicvit_deit_256_patch16_224")
 
 
 def test_a_compiled_model_is_saved_as_the_model_that_it_wraps(tiny_model, tmp_path):
     save_model(torch.compile(tiny_model), tmp_path / "compiled.safetensors")
-    assert_same_weights(load_model(tmp_path / "compiled.safetensors"), tiny_model)
+    assert_same_weights(load_file(tmp_path / "compiled.safetensors"), tiny_model)
 
 
 def write_described(path, model, **changes):
@@ -98,7 +98,7 @@ def write_described(path, model, **changes):
 def test_a_description_that_is_not_true_of_its_tensors_is_refused(tiny_model, tmp_path, fields, message):
     path = write_described(tmp_path / "odd.safetensors", tiny_model, fields=fields)
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_model(path)
+        load_file(path)
     assert str(caught.value).startswith("odd.safetensors")
 
 
@@ -106,7 +106,7 @@ def test_a_description_that_is_not_true_of_its_tensors_is_refused(tiny_model, tm
 def test_a_description_that_is_no_json_object_is_refused(tiny_model, tmp_path, config):
     path = write_described(tmp_path / "odd.safetensors", tiny_model, config=config)
     with pytest.raises(CheckpointError, match=r"^odd\.safetensors"):
-        load_model(path)
+        load_file(path)
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_a_description_that_is_no_json_object_is_refused(tiny_model, tmp_path, c
 def test_class_names_that_are_none_are_refused(tiny_model, tmp_path, names):
     path = write_described(tmp_path / "odd.safetensors", tiny_model, class_names=names)
     with pytest.raises(CheckpointError, match=r"^odd\.safetensors"):
-        load_model(path)
+        load_file(path)
 
 
 def test_files_of_before_say_with_an_empty_list_that_they_name_no_classes(tiny_model, tmp_path):
     path = write_described(tmp_path / "old.safetensors", tiny_model, class_names="[]")
-    assert load_model(path).class_names == tuple(f"class {index}" for index in range(5))
+    assert load_file(path).class_names == tuple(f"class {index}" for index in range(5))
 
 
 def test_a_description_in_the_metadata_does_not_replace_the_models_own(tiny_model, tmp_path):
     stale = {"config": "{}", "class_names": '["a", "b", "c", "d", "e"]'}
     save_model(tiny_model, tmp_path / "own.safetensors", metadata=stale)
-    loaded = load_model(tmp_path / "own.safetensors")
+    loaded = load_file(tmp_path / "own.safetensors")
     assert (loaded.config, loaded.class_names) == (tiny_model.config, tiny_model.class_names)
 
 
@@ -149,24 +149,24 @@ def test_loading_into_a_model_takes_the_names_and_refuses_another_description(ti
 def test_a_named_model_takes_class_count_and_image_size_from_the_file(tiny_model, tmp_path):
     resized = create_model("tiny", num_classes=7, image_size=64)
     save_model(resized, tmp_path / "resized.safetensors")
-    assert load_model(tmp_path / "resized.safetensors", "tiny").config == resized.config
+    assert load_file(tmp_path / "resized.safetensors", "tiny").config == resized.config
 
 
 def test_a_path_may_be_a_string(tiny_model, tmp_path):
     path = str(tmp_path / "weights.safetensors")
     save_model(tiny_model, path)
     load_checkpoint(tiny_model, path)
-    assert_same_weights(load_model(path), tiny_model)
+    assert_same_weights(load_file(path), tiny_model)
 
 
 def test_a_name_that_does_not_exist_is_refused(tiny_file):
     with pytest.raises(SettingError, match="no model 'huge'"):
-        load_model(tiny_file, "huge")
+        load_file(tiny_file, "huge")
 
 
 def test_weights_in_half_precision_load_into_a_full_precision_model(tiny_model, tmp_path):
     torch.save(tiny_model.half().state_dict(), tmp_path / "half.pth")
-    assert {parameter.dtype for parameter in load_model(tmp_path / "half.pth").parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in load_file(tmp_path / "half.pth").parameters()} == {torch.float32}
 
 
 def test_one_message_reports_missing_and_unexpected_tensors_and_other_shapes(tiny_model, tmp_path):
@@ -227,8 +227,8 @@ def test_timms_vit_is_loaded_with_timms_images_once_it_is_known_as_such(tmp_path
     vit = timm.create_model("vit_small_patch16_224", num_classes=2, img_size=32).eval()
     torch.save(vit.state_dict(), tmp_path / "best.pth")
     with pytest.raises(CheckpointError, match=r"^best\.pth has the shapes of .* it cannot be told which it is"):
-        load_model(tmp_path / "best.pth")
-    loaded = load_model(tmp_path / "best.pth", "vit_small_patch16_224")
+        load_file(tmp_path / "best.pth")
+    loaded = load_file(tmp_path / "best.pth", "vit_small_patch16_224")
     assert (loaded.config.preprocessing.mean, loaded.config.preprocessing.crop_ratio) == ((0.5, 0.5, 0.5), 0.9)
     images = torch.rand(1, 3, 32, 32)
     with torch.no_grad():

@@ -16,7 +16,7 @@ import torch
 from dynamicvit.errors import DownloadError
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights import published
-from dynamicvit.weights.io import load_model
+from dynamicvit.weights.io import load_file
 from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir, download
 
 HALF = 1000
@@ -129,7 +129,7 @@ def assert_complete(site: Site, target: Path) -> None:
 def test_a_download_gives_the_file_and_nothing_else(site, target, tiny_model):
     assert fetch(site, target) == target
     assert_complete(site, target)
-    torch.testing.assert_close(load_model(target).state_dict(), tiny_model.state_dict())
+    torch.testing.assert_close(load_file(target).state_dict(), tiny_model.state_dict())
 
 
 def test_a_file_that_is_there_is_not_fetched_again(site, target):
