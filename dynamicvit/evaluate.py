@@ -52,7 +52,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--labels", type=Path, help="CSV with the columns file and label; goes before other labels")
     parser.add_argument("--boxes", type=Path, help="JSON with object boxes of photos: measures object coverage too")
     parser.add_argument("--keep-ratio", type=float, nargs="+", help="base keep ratios beside dense (default: 0.7)")
-    parser.add_argument("--selector", nargs="+", default=["predictor"], choices=list(SELECTORS))
+    parser.add_argument(
+        "--selector", nargs="+", choices=list(SELECTORS), help="default: predictor, or what a model without one uses"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the random selector; gives the mean")
     parser.add_argument(
         "--batch", type=partial(_at_least, 1), default=25, help="photos that the model sees at once (default: 25)"
@@ -121,7 +123,7 @@ def measure(
         ImageError: none of the photos can be read.
     """
     photos = listing.photos
-    settings = list_settings(options, model.config.num_stages)
+    settings = list_settings(options, model)
     if boxes and len(settings) == 1:
         raise SettingError("The model drops no tokens, so there is no object coverage; leave --boxes out.")
     scenes = sum(photo.name in boxes for photo in photos)
@@ -166,13 +168,13 @@ def notes_on(listing: PhotoListing, source: Path) -> list[str]:
     return notes
 
 
-def list_settings(options: argparse.Namespace, num_stages: int) -> list[EvaluationSetting]:
+def list_settings(options: argparse.Namespace, model: DynamicModel) -> list[EvaluationSetting]:
     """Give dense and then each combination of ratio, selector and seed once; a dense model has no default ratio."""
-    ratios = options.keep_ratio or ([0.7] if num_stages else [])
+    ratios = options.keep_ratio or ([0.7] if model.config.num_stages else [])
     pruned = [
         EvaluationSetting(ratio, selector, seed)
         for ratio in ratios
-        for selector in options.selector
+        for selector in options.selector or model.selectors[:1]
         for seed in (options.seeds if selector == SEEDED else [0])
     ]
     return list(dict.fromkeys([DENSE, *pruned]))

@@ -19,7 +19,7 @@ from PIL import Image
 from dynamicvit.errors import SettingError
 from dynamicvit.evaluate import main
 from dynamicvit.evaluation.processes import join_processes
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model, model_config
 from dynamicvit.weights.io import save_model
 
@@ -102,6 +102,15 @@ def test_photos_without_labels_give_no_accuracy_and_it_says_so(checkpoint, photo
     assert "No photo has a label" in printed
     assert "| dense | - | - | - | 100.0 |" in printed
     assert json.loads(output.read_text(encoding="utf-8"))["results"][0]["top1"]["mean"] is None
+
+
+def test_a_model_without_predictors_is_measured_with_its_own_choice(photos, tmp_path, capsys):
+    config = TimmViTConfig(image_size=64, embed_dim=24, depth=4, num_heads=3, num_classes=10, prune_locations=(1, 2))
+    save_model(create_model(config), tmp_path / "plain.safetensors")
+    main(arguments(tmp_path / "plain.safetensors", photos))
+    assert "| 0.7 | class-attention |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no predictors"):
+        main(arguments(tmp_path / "plain.safetensors", photos, "--selector", "predictor"))
 
 
 @pytest.fixture(scope="module")

@@ -65,10 +65,12 @@ def look_at_frame(model: DynamicModel, images: Tensor, settings: AnalysisSetting
     """Run the pruned model on a prepared frame, (1, 3, H, W).
 
     Raises:
-        SettingError: the settings are not valid for the model.
+        SettingError: the settings are not valid for the model, or it has no classifier.
+        CheckpointError: the model's numbers are not finite.
     """
     selector = create_selector(settings.selector, seed=settings.seed)
-    output = model.forward_stages(images.to(model.device), settings.budget, selector)
+    model.check_classifier()
+    output = model.forward_stages(images.to(model.device), settings.budget, selector).checked()
     probabilities = output.logits[0].softmax(dim=0)
     best = int(probabilities.argmax())
     prediction = Prediction(best, model.class_names[best], float(probabilities[best]))

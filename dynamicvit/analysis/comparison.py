@@ -21,7 +21,7 @@ METHODS = ("predictor", "class-attention", "merging", "diversity", "random", "gr
 """The method itself first, "none" (the dense model) last."""
 
 TOLERANCE = 0.005
-"""Share by which a method may cost more than the predictors' own choice."""
+"""Share by which a method may cost more than the model's own choice."""
 
 Basis = Literal["macs", "ratio"]
 
@@ -50,10 +50,10 @@ class Comparison:
     """A image under several methods.
 
     Attributes:
-        basis: what is equal for all: "macs", the multiply-adds of the predictors' choice, or "ratio", the keep ratio.
-        budget: that of the predictors.
+        basis: what is equal for all: "macs", the multiply-adds of the model's own choice, or "ratio", the keep ratio.
+        budget: that of the model's own choice.
         grid: rows and columns of patches.
-        equal_macs: multiply-adds of the predictors' choice.
+        equal_macs: multiply-adds of the model's own choice.
         results: in the order that was asked for.
     """
 
@@ -64,10 +64,15 @@ class Comparison:
     results: tuple[MethodResult, ...]
 
 
+def methods_of(model: DynamicModel) -> tuple[str, ...]:
+    """Return those of :data:`METHODS` by which a model can be asked."""
+    return tuple(method for method in METHODS if method in model.selectors or method == "none")
+
+
 def compare(
     model: DynamicModel,
     images: Tensor,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     keep_ratio: KeepRatio = 0.7,
     *,
     seed: int = 0,
@@ -77,15 +82,17 @@ def compare(
 ) -> Comparison:
     """Return what a model makes of a prepared image with each method.
 
-    The predictors run at ``keep_ratio``. At equal multiply-adds every other method runs at the ratio whose count comes
-    nearest to theirs without being more than 0.5 % above it; without predictors that is a higher one. The dense model
-    costs what it costs.
+    The model's own choice, by its predictors or without them by the first of its selectors, runs at ``keep_ratio``. At
+    equal multiply-adds every other method runs at the ratio whose count comes nearest to that without being more than
+    0.5 % above it; for one that costs less to ask than predictors that is a higher one. The dense model costs what it
+    costs.
 
     Args:
         model: in evaluation mode, with pruning stages.
         images: (1, 3, H, W), normalised, on any device.
-        methods: some of :data:`METHODS`.
-        keep_ratio: of the predictors. In the adaptive mode the other methods start from the shares that it kept.
+        methods: some of :func:`methods_of` the model; all of them when not given.
+        keep_ratio: of the model's own choice. In the adaptive mode the other methods start from the shares that it
+            kept.
         seed: of the random selection.
         basis: what is to be equal.
         dense: the dense result for the same image, to save its forward pass.
@@ -93,16 +100,21 @@ def compare(
 
     Raises:
         ImageError: ``images`` is not one image of a size that the model can take.
-        SettingError: a method, the basis or the keep ratio is not valid, or the model has no pruning stages.
+        SettingError: a method, the basis or the keep ratio is not valid, or the model has no pruning stages or no
+            classifier.
+        CheckpointError: the model's numbers are not finite.
     """
-    _check_names(methods, basis)
+    methods = methods_of(model) if methods is None else methods
+    _check_names(methods, methods_of(model), basis)
     dense = dense or classify_dense(model, images, top=top)
-    own = analyze(model, images, AnalysisSettings(as_budget(keep_ratio), "predictor", seed), dense=dense, top=top)
+    own = analyze(
+        model, images, AnalysisSettings(as_budget(keep_ratio), model.selectors[0], seed), dense=dense, top=top
+    )
     after_embedding = own.pruned.macs.total - stem_macs(model, own.pruned.macs)
     realised = own.settings.budget.realised([len(stage.kept_patches) for stage in own.stages], own.num_patches)
 
     def run(method: str) -> MethodResult:
-        if method == "predictor":
+        if method == own.settings.selector:
             return _result(method, own)
         if method == "none":
             return MethodResult(method, None, own.dense, (), True)
@@ -152,9 +164,9 @@ def _result(method: str, analysis: Analysis) -> MethodResult:
     return MethodResult(method, analysis.settings.budget, analysis.pruned, analysis.stages, analysis.agrees)
 
 
-def _check_names(methods: Sequence[str], basis: str) -> None:
+def _check_names(methods: Sequence[str], possible: Sequence[str], basis: str) -> None:
     for method in methods:
-        if method not in METHODS:
-            raise SettingError(f"There is no method {method!r}; choose some of {', '.join(METHODS)}.")
+        if method not in possible:
+            raise SettingError(f"This model has no method {method!r}; choose some of {', '.join(possible)}.")
     if basis not in get_args(Basis):
         raise SettingError(f"Methods are compared at equal {' or '.join(get_args(Basis))}, not {basis!r}.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dynamicvit.analysis.comparison import METHODS, Basis, Comparison, compare
+from dynamicvit.analysis.comparison import Basis, Comparison, compare
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
 from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.budget import as_budget
@@ -21,7 +21,7 @@ from dynamicvit.costs.benchmark import PairTiming, time_pair
 from dynamicvit.costs.profiling import Profile, profile
 from dynamicvit.images import CropBox, DecodedImage, as_image, caution, prepare
 from dynamicvit.models.base import DynamicModel, KeepRatio
-from dynamicvit.models.selectors import create_selector
+from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImage
 
@@ -59,50 +59,60 @@ class PreparedImage:
         return classify_dense(self.model, self.tensor)
 
     def analyze(
-        self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", seed: int = 0, *, top: int = 5
+        self, keep_ratio: KeepRatio = 0.7, selector: str | None = None, seed: int = 0, *, top: int = 5
     ) -> Analysis:
         """Return the answers dense and pruned, the patches that each stage keeps, and the multiply-adds.
 
         Args:
             keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`.
-            selector: name of the token selector.
+            selector: name of the token selector; the model's first, its predictors if it has some, when not given.
             seed: of the random selector.
             top: number of classes to report.
 
         Raises:
-            SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
+            SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages or no
+                classifier.
+            CheckpointError: the model's numbers are not finite.
         """
-        settings = AnalysisSettings(as_budget(keep_ratio), selector, seed)
+        settings = AnalysisSettings(as_budget(keep_ratio), selector or self.model.selectors[0], seed)
         return analyze(self.model, self.tensor, settings, dense=self.dense, top=top)
 
     def compare(
-        self, keep_ratio: KeepRatio = 0.7, methods: Sequence[str] = METHODS, *, seed: int = 0, basis: Basis = "macs"
+        self,
+        keep_ratio: KeepRatio = 0.7,
+        methods: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        basis: Basis = "macs",
     ) -> Comparison:
         """Return the image under several ways to reduce tokens; as :func:`dynamicvit.analysis.comparison.compare`."""
         return compare(self.model, self.tensor, methods, keep_ratio, seed=seed, basis=basis, dense=self.dense)
 
-    def sweep(self, ratios: Iterable[float] = SWEPT_RATIOS) -> tuple[SweepPoint, ...]:
+    def sweep(self, ratios: Iterable[float] = SWEPT_RATIOS, selector: str | None = None) -> tuple[SweepPoint, ...]:
         """Return what the pruned model makes of the image at each of these base keep ratios.
 
         Raises:
-            SettingError: a ratio is not valid, or the model has no pruning stages.
+            SettingError: a ratio or the selector is not valid, or the model has no pruning stages.
         """
-        return tuple(sweep_point(self.model, self.tensor, ratio, self.dense) for ratio in ratios)
+        return tuple(sweep_point(self.model, self.tensor, ratio, self.dense, selector) for ratio in ratios)
 
-    def profile(self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", **options: Any) -> Profile:
+    def profile(self, keep_ratio: KeepRatio = 0.7, selector: str | None = None, **options: Any) -> Profile:
         """Return where multiply-adds and milliseconds go; options as in :func:`dynamicvit.costs.profiling.profile`."""
-        return profile(self.model, self.tensor, as_budget(keep_ratio), create_selector(selector), **options)
+        return profile(self.model, self.tensor, as_budget(keep_ratio), self._selector(selector), **options)
 
-    def time(self, keep_ratio: KeepRatio = 0.7, selector: str = "predictor", **options: Any) -> PairTiming:
+    def time(self, keep_ratio: KeepRatio = 0.7, selector: str | None = None, **options: Any) -> PairTiming:
         """Return the dense and the pruned model timed in turn; options as in :func:`~dynamicvit.costs.time_pair`."""
-        return time_pair(self.model, self.tensor, as_budget(keep_ratio), create_selector(selector), **options)
+        return time_pair(self.model, self.tensor, as_budget(keep_ratio), self._selector(selector), **options)
+
+    def _selector(self, name: str | None) -> TokenSelector | TokenMerger:
+        return create_selector(name or self.model.selectors[0])
 
 
 def analyze_image(
     model: DynamicModel,
     image: ImageSource,
     keep_ratio: KeepRatio = 0.7,
-    selector: str = "predictor",
+    selector: str | None = None,
     seed: int = 0,
 ) -> Analysis:
     """Return the analysis of one image under one setting; short for ``PreparedImage(model, image).analyze(...)``.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.macs import MacCounter, MacReport
-from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.errors import ImageError
 from dynamicvit.models.base import DynamicModel, KeepRatio, SparseOutput, StageDecision
 from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
 
@@ -169,7 +169,9 @@ def analyze(
 
     Raises:
         ImageError: ``images`` is not one image of a size that the model can take.
-        SettingError: the keep ratio or the selector is not valid, or the model has no pruning stages.
+        SettingError: the keep ratio or the selector is not valid, the model cannot be asked by this selector, or it has
+            no pruning stages or no classifier.
+        CheckpointError: the model's numbers are not finite.
     """
     selector = create_selector(settings.selector, seed=settings.seed)
     is_probability = settings.selector == "predictor"
@@ -189,6 +191,8 @@ def classify_dense(model: DynamicModel, images: Tensor, *, top: int = 5) -> Clas
 
     Raises:
         ImageError: ``images`` is not one image of a size that the model can take.
+        SettingError: the model has no classifier.
+        CheckpointError: the model's numbers are not finite.
     """
     output, macs = _counted_forward(model, images)
     return _classification(output, macs, model.class_names, top)
@@ -203,11 +207,10 @@ def _counted_forward(
 ) -> tuple[SparseOutput, MacReport]:
     if len(images) != 1:
         raise ImageError(f"Give one image at a time; got {len(images)}.")
-    if not model.config.num_classes:
-        raise SettingError("This model has no classifier and so no answer; choose one that was trained to classify.")
+    model.check_classifier()
     with MacCounter(model) as counter:
         output = model.forward_stages(images.to(model.device), keep_ratio, selector)
-    return output, counter.report()
+    return output.checked(), counter.report()
 
 
 def _classification(output: SparseOutput, macs: MacReport, names: Sequence[str], top: int) -> Classification:

@@ -56,7 +56,9 @@ class StableRange:
         return self.last is not None and self.last.keep_ratio < 1.0
 
 
-def sweep_point(model: DynamicModel, images: Tensor, keep_ratio: float, dense: Classification) -> SweepPoint:
+def sweep_point(
+    model: DynamicModel, images: Tensor, keep_ratio: float, dense: Classification, selector: str | None = None
+) -> SweepPoint:
     """Classify a prepared image at one base keep ratio.
 
     Args:
@@ -64,15 +66,15 @@ def sweep_point(model: DynamicModel, images: Tensor, keep_ratio: float, dense: C
         images: (1, 3, H, W), normalised.
         keep_ratio: in (0, 1].
         dense: the dense result for the same image.
+        selector: name of the token selector; the model's first when not given.
 
     Raises:
         ImageError: ``images`` is not one image of a size that the model can take.
         SettingError: the keep ratio is not valid, or the model has no pruning stages.
     """
     # All classes: the dense model's best one can be anywhere in the pruned model's ranking.
-    analysis = analyze(
-        model, images, AnalysisSettings(as_budget(keep_ratio)), dense=dense, top=model.config.num_classes
-    )
+    settings = AnalysisSettings(as_budget(keep_ratio), selector or model.selectors[0])
+    analysis = analyze(model, images, settings, dense=dense, top=model.config.num_classes)
     pruned = analysis.pruned
     confidence = next(p.probability for p in pruned.top if p.index == dense.top[0].index)
     return SweepPoint(keep_ratio, pruned.top[0], confidence, analysis.agrees, pruned.macs.total, analysis.saved_share)

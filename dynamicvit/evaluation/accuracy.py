@@ -108,9 +108,11 @@ def evaluate(
         on_batch: is told the number of photos of each finished batch, unreadable ones included.
 
     Raises:
-        SettingError: a setting does not fit the model, or a label is no class of it.
+        SettingError: a setting does not fit the model, it has no classifier, or a label is no class of it.
+        CheckpointError: the model's numbers are not finite.
         ImageError: a photo cannot be read, and there is no ``on_unreadable``.
     """
+    model.check_classifier()
     _refuse_foreign_labels(photos, model.config.num_classes)
     results = [Evaluation(setting) for setting in settings]
     gmacs: list[float] = []
@@ -167,8 +169,11 @@ def _timed_answer(model: DynamicModel, images: Tensor, setting: EvaluationSettin
     """Give the logits on the CPU and the seconds until they were there, which waits for a GPU too."""
     selector = create_selector(setting.selector, seed=setting.seed)
     start = time.perf_counter()
-    logits = model(images, setting.keep_ratio, selector).cpu()
-    return logits, time.perf_counter() - start
+    output = model.forward_stages(images, setting.keep_ratio, selector)
+    logits = output.logits.cpu()
+    seconds = time.perf_counter() - start
+    output.checked()
+    return logits, seconds
 
 
 @torch.inference_mode()

@@ -156,7 +156,7 @@ def central_patches(side: int) -> Tensor:
 @torch.inference_mode()
 def _cover(model: DynamicModel, images: Tensor, inside: Tensor, setting: EvaluationSetting) -> Coverage:
     selector = create_selector(setting.selector, seed=setting.seed)
-    output = model.forward_stages(images.to(model.device), setting.keep_ratio, selector)
+    output = model.forward_stages(images.to(model.device), setting.keep_ratio, selector).checked()
     kept = output.stages[-1].kept_patches.cpu()
     hits = inside.double()
     chance = hits.mean(dim=1)

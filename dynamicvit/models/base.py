@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from dynamicvit.budget import Budget, as_budget
-from dynamicvit.errors import ImageError
+from dynamicvit.errors import CheckpointError, ImageError, SettingError
 from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.selectors import SELECTORS, TokenMerger, TokenSelector
@@ -67,6 +67,20 @@ class SparseOutput:
     stages: tuple[StageDecision, ...]
     grid: tuple[int, int]
     final_tokens: Tensor
+
+    def checked(self) -> Self:
+        """Return this output.
+
+        Raises:
+            CheckpointError: its logits are not finite, or scores are not numbers.
+        """
+        scores = [stage.keep_scores for stage in self.stages]
+        if not self.logits.isfinite().all() or any(score.isnan().any() for score in scores):
+            raise CheckpointError(
+                "The model computes numbers that are not finite, so this is no answer; its weights are damaged, too "
+                f"large for {self.logits.dtype}, or of another model: use another file."
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,13 @@ class DynamicModel(nn.Module, ABC):
         budget = as_budget(keep_ratio)
         budget.check(self.config.schedule)
         return budget
+
+    def check_classifier(self) -> None:
+        """Raise a SettingError unless the model gives scores to classes."""
+        if not self.config.num_classes:
+            raise SettingError(
+                "This model has no classifier and so no answer; choose one that was trained to classify."
+            )
 
     def check_images(self, images: Tensor) -> None:
         """Raise an ImageError unless these are images of a shape and type that the model can take."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dynamicvit.analysis.clips import MAX_FRAMES, MAX_RATE, MIN_RATE, look_at_frame, plan_clip
 from dynamicvit.analysis.results import AnalysisSettings, analyze
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model
 
 positive = st.floats(0.01, 1000.0)
@@ -57,3 +58,14 @@ def test_frame_gives_what_an_analysis_gives(keep_ratio: float | tuple[float, ...
     assert answer.prediction.label == "abcdefghij"[answer.prediction.index]
     assert answer.prediction.label == expected.pruned.top[0].label
     assert answer.prediction.probability == pytest.approx(expected.pruned.top[0].probability)
+
+
+def test_a_frame_without_an_answer_is_not_drawn() -> None:
+    sizes = {"image_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "prune_locations": (1,)}
+    model, features = create_model(ModelConfig(**sizes)), create_model(TimmViTConfig(**sizes, num_classes=0))
+    torch.nn.init.constant_(model.head.bias, torch.inf)
+    images, settings = torch.randn(1, 3, 32, 32), AnalysisSettings(0.5, "grid")
+    with pytest.raises(CheckpointError, match="not finite"):
+        look_at_frame(model, images, settings)
+    with pytest.raises(SettingError, match="no classifier"):
+        look_at_frame(features, images, settings)

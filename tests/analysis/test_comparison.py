@@ -1,6 +1,7 @@
 """Methods are compared at equal cost, and each is what it would be on its own."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 import torch
@@ -13,13 +14,23 @@ from dynamicvit.analysis.results import AnalysisSettings, analyze, classify_dens
 from dynamicvit.budget import BaseRatio, KeepMass
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.errors import SettingError
-from dynamicvit.models.config import HierarchicalConfig, ModelConfig
-from dynamicvit.models.registry import list_models, model_config
+from dynamicvit.models.config import ConvNeXtConfig, HierarchicalConfig, ModelConfig, SwinConfig, TimmViTConfig
+from dynamicvit.models.registry import create_model, list_models, model_config
 from dynamicvit.models.selectors import SELECTORS
 
 TINY = ModelConfig(
     image_size=64, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
 )
+WITHOUT_PREDICTORS = TimmViTConfig(
+    image_size=64, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
+)
+PATHS = {
+    "image_size": 128,
+    "widths": (4, 8, 16, 32),
+    "depths": (1, 1, 4, 1),
+    "num_classes": 10,
+    "prune_locations": (1, 2, 3),
+}
 REDUCING = [method for method in METHODS if method != "none"]
 # At this width comparing all keys with each other costs more than the predictors do.
 CHEAPER = [method for method in REDUCING if method not in ("predictor", "diversity")]
@@ -113,6 +124,34 @@ def test_a_dense_result_at_hand_is_used_as_it_is(model, images):
     assert compare(model, images, ("none",), 0.5, dense=dense).results[0].classification is dense
 
 
+def test_all_methods_of_the_model_are_compared_unless_told_otherwise(at_equal_macs):
+    assert [result.method for result in at_equal_macs.results] == list(METHODS)
+
+
+def test_without_predictors_the_models_own_choice_is_its_first_selector(images):
+    plain = create_model(WITHOUT_PREDICTORS)
+    comparison = compare(plain, images, keep_ratio=0.6)
+    assert [result.method for result in comparison.results] == [m for m in METHODS if m != "predictor"]
+    own = by_name(comparison)["class-attention"]
+    assert own.budget == comparison.budget == BaseRatio(0.6)
+    assert own.classification.macs.total == comparison.equal_macs
+    with pytest.raises(SettingError, match="no method 'predictor'; choose some of class-attention, merging"):
+        compare(plain, images, ("predictor",))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ConvNeXtConfig(**PATHS), SwinConfig(**PATHS, heads=(1, 1, 2, 2), window_size=4)],
+    ids=["convnext", "swin"],
+)
+def test_where_nothing_is_dropped_only_choices_of_a_path_are_compared(config):
+    model, images = create_model(config), torch.rand(1, 3, 128, 128)
+    results = compare(model, images, keep_ratio=0.6).results
+    assert [result.method for result in results] == ["predictor", "random", "grid", "none"]
+    with pytest.raises(SettingError, match="no method 'merging'; choose some of predictor, random, grid, none"):
+        compare(model, images, ("merging",))
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -141,7 +180,10 @@ def test_on_real_models_costs_meet_within_half_a_percent(name, data):
 
     own = BaseRatio(ratio)
     macs = cost(own, "predictor")
-    assert abs(cost(budget_for_macs(config, (14, 14), method, macs, own), method) / macs - 1) < 0.005
+    found = cost(budget_for_macs(config, (14, 14), method, macs, own), method)
+    more = min((c for c in (cost(other, method) for other in own.alternatives()) if c > found), default=inf)
+    assert found < 1.005 * macs
+    assert found > 0.995 * macs or more > 1.005 * macs  # one token more would be too many
 
 
 def test_where_even_everything_is_cheaper_than_the_predictors_everything_is_kept(model, images):

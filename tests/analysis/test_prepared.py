@@ -8,12 +8,12 @@ from PIL import Image
 
 from dynamicvit.analysis import results
 from dynamicvit.analysis.comparison import compare
-from dynamicvit.analysis.prepared import PreparedImage
+from dynamicvit.analysis.prepared import PreparedImage, analyze_image
 from dynamicvit.analysis.results import AnalysisSettings, analyze, classify_dense
 from dynamicvit.analysis.sweep import sweep_point
 from dynamicvit.budget import KeepMass
-from dynamicvit.errors import ImageError, SettingError
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.errors import CheckpointError, ImageError, SettingError
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 
 TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2, 3)
@@ -86,3 +86,50 @@ def test_the_dense_result_is_computed_once_and_only_when_needed(model, pixels, m
 def test_a_keep_ratio_that_makes_no_sense_is_refused(prepared):
     with pytest.raises(SettingError, match="keep ratio"):
         prepared.analyze(1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"), [({}, "class-attention"), ({"class_token": False, "pool": "avg"}, "diversity")]
+)
+def test_a_model_without_predictors_is_asked_by_the_first_of_its_selectors(pixels, changes, first):
+    config = TimmViTConfig(
+        image_size=32,
+        patch_size=4,
+        embed_dim=16,
+        depth=4,
+        num_heads=2,
+        num_classes=10,
+        prune_locations=(1, 2),
+        **changes,
+    )
+    prepared = PreparedImage(decided_model(config), pixels)
+    assert prepared.analyze(0.5) == prepared.analyze(0.5, first)
+    assert prepared.analyze(0.5).settings.selector == first
+    assert analyze_image(prepared.model, pixels, 0.5).settings.selector == first
+    assert prepared.sweep((0.9, 0.3)) == prepared.sweep((0.9, 0.3), first)
+    assert prepared.sweep((0.3,)) != prepared.sweep((0.3,), "grid")
+    assert first in [result.method for result in prepared.compare(0.5).results]
+    assert prepared.profile(0.5, max_rounds=3).pruned.macs == prepared.analyze(0.5).pruned.macs.total
+    assert prepared.time(0.5, max_rounds=3).batch_size == 1
+    for question in (prepared.analyze, prepared.profile, prepared.time):
+        with pytest.raises(SettingError, match="no predictors, they have to be trained"):
+            question(0.5, "predictor")
+
+
+def test_numbers_that_are_not_finite_are_reported_and_not_drawn(pixels):
+    model = decided_model(TINY)
+    with torch.no_grad():
+        model.head.weight.fill_(3e38)
+    for question in (lambda image: image.dense, lambda image: image.analyze(), lambda image: image.sweep()):
+        with pytest.raises(CheckpointError, match="numbers that are not finite"):
+            question(PreparedImage(model, pixels))
+
+
+def test_scores_that_are_no_numbers_are_reported_although_there_is_an_answer(pixels):
+    model = decided_model(TINY)
+    with torch.no_grad():
+        model.score_predictor[1].in_conv[1].weight.fill_(3e38)
+    prepared = PreparedImage(model, pixels)
+    assert prepared.analyze(0.5, "grid").pruned.top
+    with pytest.raises(CheckpointError, match="numbers that are not finite"):
+        prepared.analyze(0.5)

@@ -10,10 +10,10 @@ from PIL import Image
 
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.datasets import Photo, Share
-from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.errors import CheckpointError, ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.images import decode, prepare
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.selectors import SELECTORS
 
@@ -142,3 +142,16 @@ def test_processes_that_read_ahead_change_no_result(model):
 def test_labels_that_are_no_class_of_the_model_are_refused(model, label):
     with pytest.raises(SettingError, match="0 to 9"):
         evaluate(model, [photo("red", label)], [DENSE])
+
+
+def test_answers_that_are_no_numbers_are_not_counted(model):
+    broken = create_model(model.config)
+    torch.nn.init.constant_(broken.head.bias, torch.nan)
+    with pytest.raises(CheckpointError, match="not finite"):
+        evaluate(broken, [photo("red", 0)], [DENSE])
+
+
+def test_a_model_without_a_classifier_is_refused():
+    features = create_model(TimmViTConfig(image_size=32, embed_dim=24, depth=1, num_heads=3, num_classes=0))
+    with pytest.raises(SettingError, match="no classifier"):
+        evaluate(features, [photo("red", None)], [DENSE])
