@@ -38,7 +38,7 @@ def released(variant: str) -> dict:
 def model(variant: str) -> DynamicVisionTransformer:
     with pytest.MonkeyPatch.context() as patch:
         # The numbers do not matter here, and drawing a hundred million of them takes seconds.
-        patch.setattr(DynamicVisionTransformer, "_initialise", lambda self: None)
+        patch.setattr(DynamicVisionTransformer, "initialise", staticmethod(lambda module: None))
         return create_model(VARIANTS[variant][0])
 
 
