@@ -140,6 +140,9 @@ def _to_8_bits(samples: Samples, low: float, high: float) -> NDArray[np.uint8]:
     """Scale ``low`` to 0 and ``high`` to 255."""
     if samples.dtype == np.uint8 and (low, high) == (0.0, 255.0):
         return np.ascontiguousarray(samples)
-    levels = (samples.astype(np.float64) - low) * 255.0 / ((high - low) or 1.0)
+    numbers = samples.astype(np.float64)
+    if max(abs(low), abs(high)) > 1e300:  # their differences, times 255, would leave the range of float64
+        numbers, low, high = numbers / 2**16, low / 2**16, high / 2**16
+    levels = (numbers - low) * 255.0 / ((high - low) or 1.0)
     scaled: NDArray[np.uint8] = np.rint(levels.clip(0.0, 255.0)).astype(np.uint8)
     return scaled
