@@ -14,7 +14,7 @@ from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
-from dynamicvit.models.timm_vit import describe_timm, from_timm
+from dynamicvit.models.timm_vit import describe_timm, from_timm, is_timm_name
 from dynamicvit.weights.foreign import IdentifiedModel, identify_config
 from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, load_file, read_shapes
 from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir, download
@@ -134,9 +134,10 @@ def _find(name: str, *, fetch: bool) -> Path:
 
 def _unknown(name: str) -> CheckpointError | SettingError:
     """Return what to say of a name that neither a file nor published weights have."""
-    with suppress(SettingError):
-        describe_timm(name)
-        return CheckpointError(f"There are no weights of {name} here; load_model('{TIMM}{name}') takes timm's.")
+    if is_timm_name(name):
+        with suppress(SettingError):
+            describe_timm(name)
+            return CheckpointError(f"There are no weights of {name} here; load_model('{TIMM}{name}') takes timm's.")
     if name in list_models():
         return CheckpointError(f"There are no weights of {name} here, and none are published.")
     if "/" in name or os.sep in name or name.endswith(WEIGHT_SUFFIXES):

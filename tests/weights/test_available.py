@@ -331,6 +331,7 @@ def test_a_broken_file_that_is_named_is_said_to_be_broken(places, folder):
         ("vit_tiny_patch16_224", CheckpointError, r"load_model\('timm:vit_tiny_patch16_224'\)"),
         ("swin_tiny_patch4_window7_224", CheckpointError, "none are published"),
         ("resnet18", SettingError, "no model 'resnet18'"),
+        ("hub:somebody/vit", CheckpointError, "no weight file hub:somebody/vit"),
         ("magic", SettingError, "no model 'magic'; choose one of dynamicvit_deit_256"),
         ("", SettingError, "no model ''"),
         ("timm:magic", SettingError, "no model 'magic'"),

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import dynamicvit
 from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import ConvNeXtConfig, SwinConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights import io
 from dynamicvit.weights.io import load_checkpoint, load_file, read_shapes, save_model
@@ -97,6 +98,40 @@ def write_described(path, model, **changes):
 )
 def test_a_description_that_is_not_true_of_its_tensors_is_refused(tiny_model, tmp_path, fields, message):
     path = write_described(tmp_path / "odd.safetensors", tiny_model, fields=fields)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_file(path)
+    assert str(caught.value).startswith("odd.safetensors")
+
+
+STAGES = {"widths": (8, 16, 32, 64), "depths": (1, 2, 2, 1), "image_size": 64, "prune_locations": (0,)}
+FAMILIES = {
+    "swin": SwinConfig(**STAGES, num_classes=3, heads=(1, 1, 2, 2), window_size=2),
+    "convnext": ConvNeXtConfig(**STAGES, num_classes=3),
+    "timm": TimmViTConfig(image_size=32, embed_dim=16, num_heads=2, depth=2, num_classes=0),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "message"),
+    [
+        ("swin", {"image_size": 2**16, "window_size": 2**11}, "of another shape"),
+        ("swin", {"window_size": 2**16}, "of another shape"),
+        ("swin", {"widths": [2**13, 2**14, 2**15, 2**16]}, "of another shape"),
+        ("swin", {"depths": [1, 2**16 - 1, 2, 1]}, "it has 6 blocks and 3 classes, not 65539 and 3"),
+        ("swin", {"heads": [3, 3, 3, 3]}, "multiple of its heads"),
+        ("swin", {"family": "convnext"}, "no field 'heads'"),
+        ("convnext", {"widths": [2**16] * 4}, "of another shape"),
+        ("convnext", {"prune_locations": [1]}, "unexpected"),
+        ("convnext", {"embedding": "swin"}, "no field 'embedding'"),
+        ("convnext", {"family": "timm"}, "no field 'widths'"),
+        ("timm", {"num_classes": 5}, r"head\.weight"),
+        ("timm", {"num_registers": 2**10}, "reg_token"),
+        ("timm", {"image_size": 2**16, "patch_size": 1}, "of another shape"),
+        ("timm", {"has_predictors": True, "prune_locations": [0]}, "missing"),
+    ],
+)
+def test_what_a_file_of_another_family_says_is_held_to_its_tensors_too(tmp_path, family, fields, message):
+    path = write_described(tmp_path / "odd.safetensors", create_model(FAMILIES[family]), fields=fields)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_file(path)
     assert str(caught.value).startswith("odd.safetensors")
