@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial, reduce
 from operator import add
@@ -50,6 +51,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--photos", type=Path, nargs="+", required=True, help="tar files, folders, or CSV files with file and label"
     )
     parser.add_argument("--labels", type=Path, help="CSV with the columns file and label; goes before other labels")
+    parser.add_argument(
+        "--half", choices=["even", "odd"], help="every other photo by name: choose on one half, report on the other"
+    )
     parser.add_argument("--boxes", type=Path, help="JSON with object boxes of photos: measures object coverage too")
     parser.add_argument("--keep-ratio", type=float, nargs="+", help="base keep ratios beside dense (default: 0.7)")
     parser.add_argument(
@@ -84,6 +88,8 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
     model = load_file(options.checkpoint)
     made_with = describe_run(options, processes)  # at once, for a checkpoint may be overwritten meanwhile
     listing = find_photos(options.photos, options.labels, model.class_names)
+    if options.half:
+        listing = half_of(listing, options.half)
     photos = listing.photos
     boxes = read_boxes(options.boxes) if options.boxes else {}
     if options.boxes and not any(photo.name in boxes for photo in photos):
@@ -107,6 +113,18 @@ def find_photos(paths: Sequence[Path], labels: Path | None, class_names: Sequenc
     if known and not any(photo.name in known for photo in listing.photos):
         raise ImageError(f"None of the photos has a label in {labels}; their names must be the same.")
     return listing
+
+
+def half_of(listing: PhotoListing, half: str) -> PhotoListing:
+    """Return the photos at the even or at the odd places in the order of their names, the first place being even.
+
+    Raises:
+        ImageError: there is none.
+    """
+    photos = sorted(listing.photos, key=lambda photo: photo.name)[["even", "odd"].index(half) :: 2]
+    if not photos:
+        raise ImageError("A single photo has no odd half; leave --half out.")
+    return replace(listing, photos=photos)
 
 
 def measure(
@@ -187,6 +205,7 @@ def describe_run(options: argparse.Namespace, processes: Processes) -> Run:
         sha256_prefix=_sha256(options.checkpoint)[:16],
         photos=[str(path) for path in options.photos],
         labels=str(options.labels) if options.labels else None,
+        half=options.half,
         boxes=str(options.boxes) if options.boxes else None,
         batch=options.batch,
         workers=options.workers,

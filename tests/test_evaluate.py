@@ -95,12 +95,23 @@ def test_a_run_prints_tables_and_writes_what_made_them(checkpoint, photos, boxes
     assert record["coverage"][0]["chance"]["mean"] == 0.5  # columns 8 to 40 of a crop from 8 to 72
 
 
+def test_one_half_is_to_choose_on_and_the_other_to_report_on(checkpoint, photos, tmp_path):
+    found = {}
+    for half in ("even", "odd"):
+        output = tmp_path / f"{half}.json"
+        main(arguments(checkpoint, photos, "--half", half, "--json", output))
+        record = json.loads(output.read_text(encoding="utf-8"))
+        found[half] = record["results"][0]["photos"], [photo["name"] for photo in record["unreadable"]]
+        assert record["made_with"]["half"] == half
+    assert found == {"even": (4, []), "odd": (3, ["broken.jpg"])}  # by name it comes after the numbers
+
+
 def test_photos_without_labels_give_no_accuracy_and_it_says_so(checkpoint, photos, tmp_path, capsys):
     output = tmp_path / "results.json"
     main(arguments(checkpoint, photos, "--json", output))
     printed = capsys.readouterr().out
     assert "No photo has a label" in printed
-    assert "| dense | - | - | - | 100.0 |" in printed
+    assert "| dense | - | - | - | 100.0 | - |" in printed
     assert json.loads(output.read_text(encoding="utf-8"))["results"][0]["top1"]["mean"] is None
 
 

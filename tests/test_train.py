@@ -13,17 +13,20 @@ from training.examples import TINY, TINY_OPTIONS, picture_bytes, write_dense_wei
 from training.gradients import write_gradients
 from training.teachers import write_lite0_weights
 
-from dynamicvit import train as program
 from dynamicvit.errors import ImageError, SettingError, TrainingError
 from dynamicvit.evaluate import main as evaluate
 from dynamicvit.models.registry import create_model
-from dynamicvit.train import main
+from dynamicvit.training import loop as program
+from dynamicvit.training.loop import main
 from dynamicvit.training.options import parse_arguments, student_config
-from dynamicvit.training.preparation import prepare
 from dynamicvit.weights.io import load_checkpoint, load_file, read_shapes, save_model
 
 ROOT = Path(__file__).parents[1]
-NO_WARMUP = ["--warmup-epochs", "0", "--backbone-frozen-epochs", "0"]
+NO_WARMUP = ["--warmup", "0", "--backbone-frozen", "0"]
+SMALL_TRUNK = [
+    *["--set", "embed_dim=48", "num_heads=2", "depth=3", "prune_locations=1,2", "--image-size", "64"],
+    *["--batch", "8", "--images", "32", "--workers", "0", "--log-every", "1"],
+]
 PLAIN = ["--mixup", "0", "--cutmix", "0", "--auto-augment", "", "--erasing", "0", "--color-jitter", "0"]
 
 
@@ -38,7 +41,7 @@ def command(tmp_path, folder):
     start = write_dense_weights(tmp_path / "dense.safetensors")
     return [
         *["sparsify", "--data", str(folder), "--start", str(start), "--output", str(tmp_path / "run"), *TINY_OPTIONS],
-        *["--batch", "8", "--epochs", "3", "--warmup-epochs", "0.5", "--backbone-frozen-epochs", "1"],
+        *["--batch", "8", "--epochs", "3"],
         *["--workers", "0", "--log-every", "1", "--save-every", "2"],
     ]
 
@@ -132,12 +135,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(tmp_path, 
     stop_in(4, command, monkeypatch)
     run = tmp_path / "run"
     before = {name: (run / name).read_bytes() for name in ("state.pt", "weights.safetensors")}
-    original = program.mean_over_processes
+    original = program.gradients
 
-    def mean_over_processes(run, loss):
-        return {**original(run, loss), "loss": float("nan")}
+    def gradients(run, sample):
+        return {**original(run, sample), "loss": torch.tensor(float("nan"))}
 
-    monkeypatch.setattr(program, "mean_over_processes", mean_over_processes)
+    monkeypatch.setattr(program, "gradients", gradients)
     with pytest.raises(TrainingError, match="loss is not finite at step 3"):
         main(command)
     assert {name: (run / name).read_bytes() for name in before} == before
@@ -146,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_state(tmp_path, 
 
 def test_photos_without_labels_are_trained_on_by_the_teacher_alone(tmp_path, command, capsys):
     photos = write_tar(tmp_path / "photos.tar")
-    main([*command, "--data", str(photos), "--warmup-epochs", "0", "--backbone-frozen-epochs", "0"])
+    main([*command, "--data", str(photos), *NO_WARMUP])
     assert "without labels" in capsys.readouterr().out
     assert all(line["classification"] == 0 for line in lines_of(tmp_path / "run"))
     assert any(line["tokens"] > 0 for line in lines_of(tmp_path / "run"))
@@ -257,58 +260,66 @@ def teacher_file(tmp_path_factory):
 
 @pytest.fixture
 def distill(tmp_path, teacher_file):
-    """Distil EfficientNet-Lite0 into the hybrid: two steps of 4 pictures, stored twice."""
-    photos = write_tar(tmp_path / "photos.tar")
+    """Distil EfficientNet-Lite0 into a small model on its trunk: 4 steps of 8 images."""
+    photos = write_tar(tmp_path / "photos.tar", 16)
     return [
         *["distill", "--data", str(photos), "--teacher-weights", str(teacher_file), "--output", str(tmp_path / "run")],
-        *["--set", "depth=3", "prune_locations=0,1,2", "--image-size", "64", "--batch", "4", "--start-images", "8"],
-        *["--warmup-epochs", "0.5", "--workers", "0", "--log-every", "1", "--save-every", "1"],
+        *[*SMALL_TRUNK, "--start-images", "64"],
     ]
 
 
-def test_the_hybrid_goes_on_from_weights_on_its_teachers_stem(tmp_path, distill, monkeypatch):
-    main([*distill, "--images", "4", "--warmup-epochs", "0"])
-    dense = state_of(tmp_path / "run")["averaged"]
-    sparse = ["--images", "8", "--output", str(tmp_path / "sparse"), "--keep-ratio", "0.2:1.0"]
-    sparse += ["--start", str(tmp_path / "run" / "weights.safetensors"), "--lr", "1e-9"]
-    stop_in(2, [*distill, *sparse], monkeypatch)
-    main([*distill, *sparse])
-    after = state_of(tmp_path / "sparse")["averaged"]
-    assert dense.keys() == after.keys()
-    for name, value in dense.items():
-        torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-4, msg=name)
-    assert [line["images"] for line in lines_of(tmp_path / "sparse")] == [4, 8]
-    assert read_shapes(tmp_path / "sparse" / "weights.safetensors").metadata["keep_ratios"] == "0.2:1"
+def test_a_stopped_distillation_goes_on_to_the_same_weights_bit_for_bit(tmp_path, distill, monkeypatch):
+    distill += ["--save-every", "2"]
+    main(distill)
+    stopped = [*distill, "--output", str(tmp_path / "stopped")]
+    stop_in(4, stopped, monkeypatch)
+    main(stopped)
+    assert_same(state_of(tmp_path / "stopped")["objective"], state_of(tmp_path / "run")["objective"])
+    assert_same(state_of(tmp_path / "stopped")["averaged"], state_of(tmp_path / "run")["averaged"])
+    assert lines_of(tmp_path / "run")[0].keys() >= {"answer_kl", "attention_kl"}
 
 
-def test_predictors_that_the_start_weights_lack_begin_in_closed_form(tmp_path, distill):
-    plain = ["--set", "depth=3", "prune_locations=0,1,2", "candidate_classes=0", "--images", "4"]
-    main([*distill, *plain, "--warmup-epochs", "0"])
-    start = ["--start", str(tmp_path / "run" / "weights.safetensors"), "--keep-ratio", "0.5", "--lr", "1e-9"]
-    main([*distill, *start, "--output", str(tmp_path / "answers"), "--images", "8"])
-    after = state_of(tmp_path / "answers")["averaged"]
-    first, *later = (after[f"score_predictor.{stage}.local.weight"] for stage in range(3))
-    assert first.std() > 0
-    for weight in later:
-        torch.testing.assert_close(weight, first, atol=1e-5, rtol=1e-3)
+def test_the_shipped_models_recipe_distils_then_sparsifies_and_leaves_the_trunk(tmp_path, distill, teacher_file):
+    main(distill)
+    dense = tmp_path / "run" / "weights.safetensors"
+    sparse = ["sparsify", "--model", "dynamicvit_lite0_small_patch16_224", *SMALL_TRUNK, "--start", str(dense)]
+    sparse += ["--data", str(tmp_path / "photos.tar"), "--output", str(tmp_path / "sparse"), "--ignore-labels"]
+    sparse += ["--teacher", "tf_efficientnet_lite0", "--teacher-weights", str(teacher_file), "--dense-every", "2"]
+    sparse += ["--keep-ratio", "0.3:1.0"]
+    main([*sparse, *PLAIN, *NO_WARMUP])
+    lines = lines_of(tmp_path / "sparse")
+    assert [line.keys() >= {"answer_kl"} for line in lines] == [False, True, False, True]
+    assert all(line["classification"] > 0 and 0.3 <= line["keep_ratio"] <= 1 for line in lines[::2])
+    model, network = load_file(tmp_path / "sparse" / "weights.safetensors"), torch.load(teacher_file)
+    trunk = [value for name, value in model.state_dict().items() if ".trunk." in name]
+    for own, theirs in zip(trunk, network.values(), strict=False):
+        assert torch.equal(own, theirs)
 
 
-def test_stored_features_are_those_of_the_crops_that_are_trained_on(tmp_path, distill):
-    fresh = [*distill, "--paste", "0", "--epochs", "2"]
-    stored = [*fresh, "--cache-crops", "2", "--output", str(tmp_path / "stored")]
-    runs = [prepare(parse_arguments(arguments)) for arguments in (fresh, stored)]
-    for samples in zip(*(run.samples() for run in runs), strict=True):
-        first, second = (run.batch(sample) for run, sample in zip(runs, samples, strict=True))
-        torch.testing.assert_close(second.view.stem, first.view.stem, atol=1e-2, rtol=1e-2)
-        torch.testing.assert_close(second.view.logits, first.view.logits, atol=1e-2, rtol=1e-2)
-        assert second.images is None
-    main(stored)
-    assert lines_of(tmp_path / "stored")[-1]["images"] == 16
+def test_a_model_with_the_trunk_needs_its_teacher(tmp_path, distill):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "resnet.pth")
+    with pytest.raises(SettingError, match="trunk is that of tf_efficientnet_lite0"):
+        main([*distill, "--teacher", "resnet10t", "--teacher-weights", str(tmp_path / "resnet.pth")])
 
 
-def test_any_timm_classifier_teaches_a_model_of_ones_own(tmp_path, folder):
-    torch.save(timm.create_model("lcnet_035", num_classes=1000).state_dict(), tmp_path / "lcnet.pth")
-    options = ["--teacher", "lcnet_035", "--teacher-weights", str(tmp_path / "lcnet.pth"), *TINY_OPTIONS]
-    options += ["--classes", "1000", "--batch", "8", "--epochs", "3", "--workers", "0", "--log-every", "1"]
-    main(["distill", "--data", str(folder), "--output", str(tmp_path / "run"), *options, "--keep-ratio", "0.7"])
-    assert lines_of(tmp_path / "run")[0].keys() >= {"logits_kl", "dense", "pooled", "ratio", "kept_shares"}
+def test_the_device_is_not_asked_for_what_only_timm_does(command):
+    with pytest.raises(SettingError, match="know no policies"):
+        main([*command, "--device-crops"])
+
+
+def test_crops_on_the_device_train_with_labels_too(tmp_path, command):
+    main([*command, "--device-crops", "--auto-augment", "", "--erasing", "0"])
+    assert all(line["classification"] > 0 for line in lines_of(tmp_path / "run"))
+
+
+def test_a_convolutional_classifier_teaches_a_plain_vision_transformer(tmp_path, folder):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "resnet.pth")
+    start = tmp_path / "start.safetensors"
+    save_model(create_model(TINY, prune_locations=(), num_classes=1000), start)
+    options = ["--teacher", "resnet10t", "--teacher-weights", str(tmp_path / "resnet.pth"), "--start", str(start)]
+    options += [*TINY_OPTIONS, "--classes", "1000", "--batch", "8", "--epochs", "3", "--workers", "0"]
+    options += ["--log-every", "1", "--backbone-lr-factor", "1"]
+    main(["distill", "--data", str(folder), "--output", str(tmp_path / "run"), *options])
+    lines = lines_of(tmp_path / "run")
+    assert lines[0].keys() >= {"answer_kl", "attention_kl"}
+    assert load_file(tmp_path / "run" / "weights.safetensors").config.num_stages == 3

@@ -7,7 +7,6 @@ one in microseconds. The token embedding, which no method changes, is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
 
 from dynamicvit.models.config import HierarchicalConfig, ModelConfig, SwinConfig, TimmViTConfig
 from dynamicvit.models.merging import matching_rounds
@@ -33,8 +32,6 @@ def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int
             total += _CHOICE.get(selector, _nothing)(config, block, live, kept[block])
             live = kept[block]
         total += _block(config, live + config.num_prefix_tokens)
-    if kept and selector == "predictor" and config.candidate_classes:
-        total += _first_answer(config, grid)
     return total + _read_out(config, live)
 
 
@@ -44,22 +41,13 @@ def _block(config: ModelConfig, length: int) -> int:
 
 
 def _read_out(config: ModelConfig, live: int) -> int:
-    dim, width, classes = config.embed_dim, config.token_features, config.num_classes
-    token_readout = live * (dim + dim * width + width) + width * classes if width else 0
     heads = 2 if isinstance(config, TimmViTConfig) and config.distillation_token else 1
-    return heads * dim * classes + token_readout + live * dim * classes * config.has_aux_head
+    return config.embed_dim * config.num_classes * (heads + live * config.has_aux_head)
 
 
 def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:
     dim = config.embed_dim
-    if config.candidate_classes:
-        return live * dim * (1 + min(config.candidate_classes, config.num_classes))
     return live * (dim * dim + dim * (dim // 2) + (dim // 2) * (dim // 4) + (dim // 4) * 2)
-
-
-def _first_answer(config: ModelConfig, grid: tuple[int, int]) -> int:
-    read = ceil(grid[0] / 2) * ceil(grid[1] / 2)
-    return config.token_features * (read * config.embed_dim + config.num_classes)
 
 
 def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:

@@ -25,8 +25,6 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop
 from dynamicvit.costs.watching import watch_modules
 
 PREDICTORS = "score_predictor"
-# What the predictors that compare answers have in common; no part of any one of them.
-FIRST_ANSWER = "first_answer"
 
 _FUSED_ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -62,8 +60,7 @@ class MacReport:
     @property
     def predictors(self) -> int:
         """Multiply-adds of the prediction modules; they are part of the total."""
-        named = (PREDICTORS, FIRST_ANSWER)
-        return sum(count for name, count in self.by_module.items() if any(part in named for part in name.split(".")))
+        return sum(count for name, count in self.by_module.items() if PREDICTORS in name.split("."))
 
     def within(self, prefix: str) -> int:
         """Multiply-adds of the module of that name and all modules inside it."""

@@ -39,6 +39,10 @@ class Evaluation:
         labelled: number of them that have a label.
         top1_hits, top5_hits: number of labelled photos whose class was the best guess, or among the best five.
         agreeing: number of photos whose best guess is the dense model's.
+        nll_sum: sum over the labelled photos of the negative logarithm of their class's probability.
+        top_sum: sum over all photos of the best guess's probability.
+        change_sum: sum over all photos of how far the probability of the dense model's best guess is from the dense
+            model's own.
         gmacs: 10^9 multiply-adds for one photo; 0 without photos.
         speeds: (photos, photos a second) of each batch, from the model's input to its answer, by one process.
     """
@@ -49,6 +53,9 @@ class Evaluation:
     top1_hits: int = 0
     top5_hits: int = 0
     agreeing: int = 0
+    nll_sum: float = 0.0
+    top_sum: float = 0.0
+    change_sum: float = 0.0
     gmacs: float = 0.0
     speeds: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
@@ -61,6 +68,9 @@ class Evaluation:
             self.top1_hits + other.top1_hits,
             self.top5_hits + other.top5_hits,
             self.agreeing + other.agreeing,
+            self.nll_sum + other.nll_sum,
+            self.top_sum + other.top_sum,
+            self.change_sum + other.change_sum,
             max(self.gmacs, other.gmacs),
             self.speeds + other.speeds,
         )
@@ -79,6 +89,21 @@ class Evaluation:
     def agreement(self) -> float:
         """Share of the photos whose best guess is the dense model's, in [0, 1]."""
         return _fraction(self.agreeing, self.photos)
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the labelled photos' classes, in nats."""
+        return _fraction(self.nll_sum, self.labelled)
+
+    @property
+    def top_probability(self) -> float:
+        """Mean probability of the best guess, in [0, 1]; a calibrated model's is its accuracy."""
+        return _fraction(self.top_sum, self.photos)
+
+    @property
+    def change(self) -> float:
+        """Mean absolute change of the probability of the dense model's best guess, in [0, 1]."""
+        return _fraction(self.change_sum, self.photos)
 
     @property
     def images_per_second(self) -> float:
@@ -146,16 +171,21 @@ def _evaluate_batch(
 def _judge(
     setting: EvaluationSetting, photos: Sequence[Photo], dense: Tensor, logits: Tensor, seconds: float
 ) -> Evaluation:
-    best = _best_classes(logits)
+    best, dense_best = _best_classes(logits), _best_classes(dense)[:, :1]
     labels = torch.tensor([-1 if photo.label is None else photo.label for photo in photos])
-    right = best == labels[:, None]
+    right, known = best == labels[:, None], labels >= 0
+    log_probs, dense_log_probs = (one.double().log_softmax(dim=1) for one in (logits, dense))
+    change = log_probs.gather(1, dense_best).exp() - dense_log_probs.gather(1, dense_best).exp()
     return Evaluation(
         setting,
         photos=len(photos),
-        labelled=int((labels >= 0).sum()),
+        labelled=int(known.sum()),
         top1_hits=int(right[:, 0].sum()),
         top5_hits=int(right.any(dim=1).sum()),
-        agreeing=int((best[:, 0] == _best_classes(dense)[:, 0]).sum()),
+        agreeing=int((best[:, :1] == dense_best).sum()),
+        nll_sum=-float(log_probs[known].gather(1, labels[known, None]).sum()),
+        top_sum=float(log_probs.amax(dim=1).exp().sum()),
+        change_sum=float(change.abs().sum()),
         speeds=((len(photos), len(photos) / seconds),),
     )
 
@@ -192,5 +222,5 @@ def _refuse_foreign_labels(photos: Sequence[Photo], num_classes: int) -> None:
             )
 
 
-def _fraction(count: int, total: int) -> float:
+def _fraction(count: float, total: int) -> float:
     return count / total if total else float("nan")

@@ -23,6 +23,7 @@ class Run:
         checkpoint: name of the weight file.
         sha256_prefix: first 16 hexadecimal digits of its SHA-256.
         photos, labels, boxes: the files and folders that were given.
+        half: "even" or "odd", the places of the photos that were taken in the order of their names; None for all.
         batch, workers, processes: as on the command line and by the launcher.
         device: for people, with the number of threads of a CPU.
         threads: of PyTorch, in each process.
@@ -34,6 +35,7 @@ class Run:
     sha256_prefix: str
     photos: list[str]
     labels: str | None
+    half: str | None
     boxes: str | None
     batch: int
     workers: int
@@ -114,12 +116,16 @@ def _evaluation_table(results: Sequence[Evaluation]) -> str:
             _percent([result.top1 for result in some]),
             _percent([result.top5 for result in some]),
             _percent([result.agreement for result in some]),
+            _mean([result.nll for result in some]),
+            _percent([result.top_probability for result in some]),
+            _percent([result.change for result in some]),
             f"{some[0].gmacs:.3f}",
             f"{_speed(some):.1f}",
         )
         for some in _group_seeds(results)
     ]
-    return _table(("keep ratio", "selector", "top-1 %", "top-5 %", "agreement %", "GMACs", "images/s"), rows)
+    accuracy = ("top-1 %", "top-5 %", "agreement %", "NLL", "top prob. %", "change %")
+    return _table(("keep ratio", "selector", *accuracy, "GMACs", "images/s"), rows)
 
 
 def _coverage_table(results: Sequence[Coverage]) -> str:
@@ -147,6 +153,9 @@ def _evaluation_records(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
             "top1": _over_seeds([result.top1 for result in some]),
             "top5": _over_seeds([result.top5 for result in some]),
             "agreement": _over_seeds([result.agreement for result in some]),
+            "nll": _over_seeds([result.nll for result in some]),
+            "top_probability": _over_seeds([result.top_probability for result in some]),
+            "change": _over_seeds([result.change for result in some]),
             "gmacs": some[0].gmacs,
             "images_per_second": _speed(some),
         }
@@ -204,6 +213,11 @@ def _speed(some: Sequence[Evaluation]) -> float:
 def _percent(shares: Sequence[float]) -> str:
     mean = fmean(shares)
     return "-" if math.isnan(mean) else f"{100 * mean:.1f}"
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = fmean(values)
+    return "-" if math.isnan(mean) else f"{mean:.3f}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

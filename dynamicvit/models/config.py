@@ -35,8 +35,6 @@ _RANGES: Ranges = {
     "norm_eps": (0, 1),
     "residual_divisor": (1e-3, 1e3),
     "drop_path_rate": (0, 1),
-    "token_features": (0, 2**16),
-    "candidate_classes": (0, 2**16),
     "trained_keep_ratios": (1e-3, 1),
     "num_registers": (0, 2**10),
     "widths": _SIZES,
@@ -80,12 +78,8 @@ class ModelConfig:
         norm_eps: epsilon of the backbone's layer norms.
         residual_divisor: each residual branch is divided by it (LV-ViT: 2).
         embedding: how an image becomes tokens: a patch convolution (ViT, DeiT), LV-ViT's convolutional stem, or
-            the stages of EfficientNet-Lite0; "convnext" and "swin" are those of :class:`HierarchicalConfig` alone.
+            the trunk of EfficientNet-Lite0; "convnext" and "swin" are those of :class:`HierarchicalConfig` alone.
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
-        token_features: width of a read-out that also averages the remaining patch tokens; 0 reads the class token
-            alone (see :mod:`dynamicvit.models.hybrid`).
-        candidate_classes: the prediction modules compare answers over that many classes
-            (see :mod:`dynamicvit.models.hybrid`), which needs a token read-out; 0 gives the paper's.
         prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
         trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
         preprocessing: how its input pictures are prepared.
@@ -110,8 +104,6 @@ class ModelConfig:
     drop_path_rate: float = 0.0
     embedding: Embedding = "patch"
     has_aux_head: bool = False
-    token_features: int = 0
-    candidate_classes: int = 0
     prune_locations: tuple[int, ...] = ()
     trained_keep_ratios: tuple[float, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
@@ -132,11 +124,7 @@ class ModelConfig:
         if self.has_aux_head != (self.embedding == "lvvit"):
             raise SettingError("LV-ViT has an auxiliary head and the other models have none; set has_aux_head so.")
         if self.embedding == "lite0" and self.patch_size != 16:
-            raise SettingError(f"The EfficientNet-Lite0 stem has a patch_size of 16; got {self.patch_size}.")
-        if self.embedding == "lite0" and not self.token_features:
-            raise SettingError("The EfficientNet-Lite0 stem needs a token read-out; set token_features too.")
-        if self.candidate_classes and not self.token_features:
-            raise SettingError("Comparing answers (candidate_classes) needs a token read-out; set token_features too.")
+            raise SettingError(f"EfficientNet-Lite0's trunk has a patch_size of 16; got {self.patch_size}.")
         if self.prune_locations and self.embed_dim % 4:
             raise SettingError(f"The predictors need an embed_dim that 4 divides; got {self.embed_dim}.")
         ordered = sorted(set(self.prune_locations)) == list(self.prune_locations)
@@ -148,7 +136,7 @@ class ModelConfig:
 
     def dense(self) -> Self:
         """Return the same model without pruning stages."""
-        return replace(self, prune_locations=(), candidate_classes=0, trained_keep_ratios=())
+        return replace(self, prune_locations=(), trained_keep_ratios=())
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as plain values for JSON; :meth:`from_json` gives an equal one back."""
@@ -257,8 +245,8 @@ class TimmViTConfig(ModelConfig):
             raise SettingError("Without a class token the patch tokens are averaged; set pool to avg.")
         if self.distillation_token and (self.pool != "token" or self.num_registers):
             raise SettingError("A distilled model reads its class and distillation tokens and has no registers.")
-        if self.embedding != "patch" or self.token_features or self.residual_divisor != 1:
-            raise SettingError("A model of timm has a patch embedding, whole residuals and no token read-out.")
+        if self.embedding != "patch" or self.residual_divisor != 1:
+            raise SettingError("A model of timm has a patch embedding and whole residuals.")
 
     @property
     def has_class_token(self) -> bool:
@@ -299,8 +287,6 @@ class HierarchicalConfig(ModelConfig):
     qkv_bias: bool = field(default=True, init=False)
     residual_divisor: float = field(default=1.0, init=False)
     has_aux_head: bool = field(default=False, init=False)
-    token_features: int = field(default=0, init=False)
-    candidate_classes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from dynamicvit.errors import SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import HALF, ConvNeXtConfig, ModelConfig, Preprocessing, SwinConfig, TimmViTConfig
 from dynamicvit.models.convnext import ConvNeXt
-from dynamicvit.models.hybrid import Hybrid
+from dynamicvit.models.lite0 import Lite0ViT
 from dynamicvit.models.lvvit import LVViT
 from dynamicvit.models.swin import Swin
 from dynamicvit.models.timm_vit import TimmVisionTransformer
@@ -52,15 +52,13 @@ _PRUNED: dict[str, ModelConfig] = {
         heads=(4, 8, 16, 32),
         prune_locations=(2, 4, 6),
     ),
-    # The geometry of the checkpoint that ships with this project; not one of the paper's.
-    "dynamicvit_lite0_256_patch16_224": ModelConfig(
-        embed_dim=256,
-        num_heads=4,
-        mlp_ratio=2.0,
+    # The model that ships with this project, the paper's on another embedding.
+    "dynamicvit_lite0_small_patch16_224": ModelConfig(
+        embed_dim=384,
+        num_heads=6,
+        mlp_ratio=3.0,
         embedding="lite0",
-        token_features=1280,
-        candidate_classes=32,
-        prune_locations=(2, 4, 6),
+        prune_locations=(3, 6, 9),
         preprocessing=Preprocessing(mean=HALF, std=HALF),
     ),
 }
@@ -112,6 +110,4 @@ def _family(config: ModelConfig) -> type[DynamicModel]:
         return Swin
     if isinstance(config, TimmViTConfig):
         return TimmVisionTransformer
-    if config.embedding == "lvvit":
-        return LVViT
-    return Hybrid if config.token_features else DynamicVisionTransformer
+    return {"patch": DynamicVisionTransformer, "lvvit": LVViT, "lite0": Lite0ViT}[config.embedding]

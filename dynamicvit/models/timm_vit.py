@@ -192,7 +192,7 @@ class TimmVisionTransformer(DynamicVisionTransformer):
             if hasattr(self, name):
                 yield getattr(self, name)
 
-    def score(self, stage: int, patches: Tensor, keep_mask: Tensor | None = None, *, memory: object = None) -> Tensor:
+    def score(self, stage: int, patches: Tensor, keep_mask: Tensor | None = None) -> Tensor:
         """Return the stage's (B, n, 2) log-probabilities.
 
         Raises:
@@ -203,7 +203,7 @@ class TimmVisionTransformer(DynamicVisionTransformer):
                 "This model has no predictors, they have to be trained; "
                 f"choose one of the selectors {', '.join(self.selectors)}."
             )
-        return super().score(stage, patches, keep_mask, memory=memory)
+        return super().score(stage, patches, keep_mask)
 
     def classify(self, tokens: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Return (B, classes) logits of the class token, or of the average of the patch tokens that are left."""

@@ -209,7 +209,7 @@ class DynamicVisionTransformer(DynamicModel):
         self.blocks = nn.ModuleList(self.make_block(rate) for rate in drop_path_rates)
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.head = nn.Linear(dim, config.num_classes)
-        self.score_predictor = nn.ModuleList(self.make_predictor() for _ in config.prune_locations)
+        self.score_predictor = nn.ModuleList(TokenPredictor(dim) for _ in config.prune_locations)
         self.apply(self.initialise)
 
     def make_embedding(self) -> nn.Module:
@@ -219,10 +219,6 @@ class DynamicVisionTransformer(DynamicModel):
     def make_block(self, drop_path: float) -> nn.Module:
         """Return one transformer block."""
         return Block(self.config, drop_path)
-
-    def make_predictor(self) -> nn.Module:
-        """Return the prediction module of one stage."""
-        return TokenPredictor(self.config.embed_dim)
 
     def forward_stages(
         self,
@@ -235,7 +231,6 @@ class DynamicVisionTransformer(DynamicModel):
         locations = () if budget is None else self.config.prune_locations
         selector = selector or create_selector(self.selectors[0])
         tokens, grid = self.embed(images)
-        memory = self.begin(tokens, grid)
         live, stages = LiveTokens.all_of(tokens, self.config.num_prefix_tokens), list[StageDecision]()
         attention: deque[AttentionRecord] = deque(maxlen=1)  # of the block before
         for index, block in enumerate(self.blocks):
@@ -245,7 +240,7 @@ class DynamicVisionTransformer(DynamicModel):
                     stage=stage,
                     live=live,
                     grid=grid,
-                    predict=partial(self.score, stage, memory=memory),
+                    predict=partial(self.score, stage),
                     attention=partial(_record, attention, block, live.tokens),
                     has_class_token=self.config.has_class_token,
                 )
@@ -266,18 +261,17 @@ class DynamicVisionTransformer(DynamicModel):
 
         Source: sections 3.2 and 3.3.
         """
-        return self.train_tokens(*self.embed(images), choose)
+        return self.train_tokens(self.embed(images)[0], choose)
 
-    def train_tokens(self, tokens: Tensor, grid: tuple[int, int], choose: Choice = gumbel_choice) -> TrainingOutput:
+    def train_tokens(self, tokens: Tensor, choose: Choice = gumbel_choice) -> TrainingOutput:
         """Return the rest of :meth:`forward_training`, from embedded (B, 1 + N, C) tokens."""
         prefix = self.config.num_prefix_tokens
         keep_mask = tokens.new_ones(tokens.shape[0], tokens.shape[1] - prefix)
-        policy = F.pad(keep_mask, (prefix, 0), value=1.0)
-        memory = self.begin(tokens, grid)
+        policy = None  # until something is dropped
         decisions: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if index in self.config.prune_locations:
-                log_probs = self.score(len(decisions), tokens[:, prefix:], keep_mask, memory=memory)  # eq. 1 to 4
+                log_probs = self.score(len(decisions), tokens[:, prefix:], keep_mask)  # eq. 1 to 4
                 keep_mask = choose(len(decisions), log_probs, keep_mask)  # eq. 5 to 7
                 policy = F.pad(keep_mask, (prefix, 0), value=1.0)
                 decisions.append(keep_mask)
@@ -310,20 +304,16 @@ class DynamicVisionTransformer(DynamicModel):
         patches = feature_map.flatten(2).transpose(1, 2)
         return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + positions
 
-    def begin(self, tokens: Tensor, grid: tuple[int, int]) -> Any:
-        """Return what the predictors of all stages may look at, from embedded tokens; nothing in the paper."""
-        return None
-
-    def score(self, stage: int, patches: Tensor, keep_mask: Tensor | None = None, *, memory: Any = None) -> Tensor:
-        """Return the stage's (B, n, 2) log-probabilities of keeping and dropping (B, n, C) patch tokens."""
+    def score(self, stage: int, patches: Tensor, keep_mask: Tensor | None = None) -> Tensor:
+        """Return the stage's (B, n, 2) log-probabilities; arguments as in :class:`TokenPredictor`."""
         return self.score_predictor[stage](patches, keep_mask)
 
     def classify(self, tokens: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Return (B, classes) logits from final-norm tokens.
+        """Return (B, classes) logits from (B, 1 + n, C) final-norm tokens, class token first.
 
         Args:
-            tokens: (B, 1 + n, C), class token first.
-            sizes: (B, n), number of patches that each merged token stands for; None for 1 each.
+            sizes: (B, n) number of patches that each token counts for, 1 each when not given; of no effect where the
+                class token alone answers, as here.
         """
         return self.head(tokens[:, 0])
 

@@ -14,14 +14,14 @@ from typing import Any
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
-from dynamicvit.training.augment import Augmentation, Mixing
+from dynamicvit.training.crops import Augmentation, Mixing
 from dynamicvit.training.optimizer import Schedule
 
 DESCRIPTION = """Train a model that drops tokens.
 
 sparsify  the paper's end-to-end sparsification: a model that starts from dense weights learns which tokens to drop,
           with the dense model as its teacher; the defaults are the paper's recipe
-distill   a model learns from any image classifier of timm, without labels, dense or dropping tokens
+distill   a dense model learns from a convolutional classifier of timm, without labels: its answer and where it looks
 
 Devices, mixed precision and many processes: 'accelerate launch -m dynamicvit.train ...'. A run that was stopped goes
 on from OUTPUT/state.pt when the same command is given again, to the same weights as if it had not been stopped.
@@ -29,46 +29,51 @@ All machines of a run must see the same output folder."""
 
 # Source: Rao et al. 2021 and the released command line for DeiT-S and LV-ViT.
 _SPARSIFY = {
-    "keep_ratio": "0.7",
     "epochs": 30.0,
     "batch": 1024,
     "lr": 1e-3,
     "min_lr": 1e-6,
     "backbone_lr_factor": 0.01,
-    "backbone_frozen_epochs": 5.0,
-    "warmup_epochs": 5.0,
+    "backbone_frozen": 5 / 30,
+    "warmup": 5 / 30,
+    "weight_decay": 0.05,
+    "adam_beta2": 0.999,
     "clip_norm": None,
     "ema": 0.9999,
     "mixup": 0.8,
     "cutmix": 1.0,
     "smoothing": 0.1,
     "paste": 0.0,
+    "blend": 0.0,
     "auto_augment": "rand-m9-mstd0.5-inc1",
     "color_jitter": 0.4,
     "erasing": 0.25,
     "smallest_crop": 0.08,
 }
 _DISTILL = {
-    "keep_ratio": None,
     "epochs": 30.0,
-    "batch": 16,
-    "lr": 7e-4,
-    "min_lr": 1e-5,
-    "backbone_lr_factor": 1.0,
-    "backbone_frozen_epochs": 0.0,
-    "warmup_epochs": 0.3,
+    "batch": 256,
+    "lr": 2e-4,
+    "min_lr": 1e-7,
+    "backbone_lr_factor": 0.1,
+    "backbone_frozen": 0.0,
+    "warmup": 0.1,
+    "weight_decay": 0.02,
+    "adam_beta2": 0.98,
     "clip_norm": 1.0,
-    "ema": 0.998,
+    "ema": 0.99,
     "mixup": 0.0,
     "cutmix": 0.0,
     "smoothing": 0.0,
-    "paste": 0.4,
+    "paste": 0.35,
+    "blend": 0.15,
     "auto_augment": "",
-    "color_jitter": 0.0,
+    "color_jitter": 0.3,
     "erasing": 0.0,
     "smallest_crop": 0.2,
 }
 # The released command line for DeiT-B differs in these.
+_USUAL = {"drop_path": 0.0, "ratio_weight": 2.0}
 _DEIT_BASE = {"drop_path": 0.2, "ratio_weight": 5.0}
 
 
@@ -90,10 +95,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     _add_sparsify(objectives.add_parser("sparsify", formatter_class=_Help))
     _add_distill(objectives.add_parser("distill", formatter_class=_Help))
     options = parser.parse_args(arguments)
-    for name, value in _DEIT_BASE.items():
+    for name, value in (_DEIT_BASE if "deit_base" in options.model else _USUAL).items():
         if getattr(options, name) is None:
-            usual = {"drop_path": 0.0, "ratio_weight": 2.0}[name]
-            setattr(options, name, value if "deit_base" in options.model else usual)
+            setattr(options, name, value)
     return options
 
 
@@ -101,33 +105,62 @@ def _add_sparsify(parser: argparse.ArgumentParser) -> None:
     _add_common(parser, "dynamicvit_deit_small_patch16_224")
     group = parser.add_argument_group("objective")
     group.add_argument("--start", required=True, help="dense weights: a file, or timm:NAME for timm's pretrained ones")
+    group.add_argument(
+        "--keep-ratio",
+        type=ratio_range,
+        default=(0.7, 0.7),
+        metavar="RATIO",
+        help="base keep ratio, or LOWEST:HIGHEST to draw one for each batch and hold each image to it; default: 0.7",
+    )
+    group.add_argument(
+        "--noise-scale",
+        type=number(0.01),
+        default=1.0,
+        help="of the Gumbel noise against the scores; 1 is the paper's, less makes training choose as inference does",
+    )
     group.add_argument("--classification-weight", type=number(0), default=1.0, help="of the labels' cross entropy")
-    group.add_argument("--distillation-weight", type=number(0), default=0.5, help="of the teacher's two terms")
+    group.add_argument("--distillation-weight", type=number(0), default=0.5, help="of the dense model's two terms")
+    group.add_argument(
+        "--ratio-weight", type=number(0), help="of the keep-ratio loss; default: 5 for deit_base, else 2"
+    )
     group.add_argument("--token-term", choices=["mse", "kl"], help="default: kl with an auxiliary head, else mse")
     group.add_argument("--batch-ratio", action="store_true", help="hold the batch, not each image, to the keep ratio")
-    group.add_argument("--ignore-labels", action="store_true", help="train on the teacher's targets alone")
+    group.add_argument("--ignore-labels", action="store_true", help="train on the teachers' targets alone")
+    _add_teacher(parser, None, "without labels its answer takes their place; default: none")
+    group.add_argument(
+        "--dense-every",
+        type=whole(0),
+        default=0,
+        metavar="STEPS",
+        help="make every so many steps one of distill, which keeps the dense answer where the teacher has it; 0: none",
+    )
     parser.set_defaults(**_SPARSIFY)
 
 
 def _add_distill(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, "dynamicvit_lite0_256_patch16_224")
+    _add_common(parser, "dynamicvit_lite0_small_patch16_224")
     group = parser.add_argument_group("objective")
-    group.add_argument("--start", help="weights to go on from: a file, or timm:NAME; default: none")
-    group.add_argument("--teacher", default="tf_efficientnet_lite0", help="name of an image classifier of timm")
-    group.add_argument("--teacher-weights", type=Path, help="its weights; timm's pretrained ones when not given")
-    group.add_argument("--logits-weight", type=number(0), default=1.0, help="of the answer's divergence")
-    group.add_argument("--dense-weight", type=number(0), default=1.0, help="of the features by place")
-    group.add_argument("--pooled-weight", type=number(0), default=1.0, help="of the pooled features (not with Lite0)")
-    group.add_argument("--evidence-weight", type=number(0), default=1.0, help="of the scores' ranking (Lite0 only)")
     group.add_argument(
-        "--spread",
-        type=number(0),
-        nargs="+",
-        default=[1.0],
-        help="worth of lying evenly spread, beside the evidence; one number or one for each stage (Lite0 only)",
+        "--start", help="weights to go on from: a file, or timm:NAME; default: the closed-form start, or none"
     )
-    group.add_argument("--start-images", type=whole(1), default=1280, help="for the closed-form start (Lite0 only)")
-    parser.set_defaults(**_DISTILL, ignore_labels=True)
+    group.add_argument("--start-images", type=whole(1), default=5120, help="for the closed-form start")
+    _add_teacher(parser, "tf_efficientnet_lite0", "it must pool globally and have a linear head")
+    parser.set_defaults(**_DISTILL, ignore_labels=True, keep_ratio=None, ratio_weight=0.0, dense_every=0)
+
+
+def _add_teacher(parser: argparse.ArgumentParser, name: str | None, what: str) -> None:
+    group = parser.add_argument_group("attended teacher")
+    group.add_argument("--teacher", default=name, help=f"name of a convolutional classifier of timm; {what}")
+    group.add_argument("--teacher-weights", type=Path, help="its weights; timm's pretrained ones when not given")
+    group.add_argument("--beta", type=number(0), default=0.4, help="sharpness of its attention; 0 is the plain mean")
+    group.add_argument("--attention-weight", type=number(0), default=1.0, help="of the class token's attention")
+    group.add_argument(
+        "--attention-blocks",
+        type=whole(0),
+        nargs="+",
+        metavar="BLOCK",
+        help="whose class token learns to look where the teacher does; default: those before the stages, and the last",
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, model: str) -> None:
@@ -140,6 +173,7 @@ def _add_common(parser: argparse.ArgumentParser, model: str) -> None:
     group.add_argument("--seed", type=int, default=0, help="of all chance in the run")
     group.add_argument("--workers", type=whole(0), default=min(8, os.cpu_count() or 1), help="processes that load")
     group.add_argument("--mixed-precision", choices=["no", "fp16", "bf16"], help="default: accelerate's configuration")
+    group.add_argument("--compile", action="store_true", help="compile the networks' blocks; pays in runs of minutes")
     group.add_argument("--log-every", type=whole(1), default=50, metavar="STEPS", help="steps between log lines")
     group.add_argument("--save-every", type=whole(1), default=250, metavar="STEPS", help="steps between saves")
     group.add_argument(
@@ -151,18 +185,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
     source = "an image folder (flat, or a sub-folder for each class), tar files (held in memory), or hf:NAME[:SPLIT]"
     group.add_argument("--data", nargs="+", required=True, metavar="SOURCE", help=source)
+    group.add_argument(
+        "--repeats", type=number(0), nargs="+", metavar="TIMES", help="how often each source's photos come in an epoch"
+    )
     group.add_argument("--labels", type=Path, help="CSV with the columns file and label")
     group.add_argument("--val", nargs="+", metavar="SOURCE", help="labelled photos for the summary, like --data")
     group.add_argument("--val-labels", type=Path, help="CSV with the columns file and label")
     group.add_argument(
-        "--cache-crops",
-        type=whole(0),
-        default=0,
-        metavar="N",
-        help="compute what is frozen once, for N fixed crops of each photo, and keep it under the output folder "
-        "(about 125 kB a crop for Lite0, 0.2-0.5 MB for other teachers). Pays when a run sees each crop many times and "
-        "the frozen networks cost more than the student: small sets, few hours. With few crops they are learned by "
-        "heart: compare with 0 on photos that were not trained on. Pictures cannot be mixed then",
+        "--device-crops",
+        action=argparse.BooleanOptionalAction,
+        help="decode all photos once and make crops on the device, without timm's policies and erasing; default: where "
+        "these are off and the photos take less than 4 GB",
     )
 
 
@@ -177,37 +210,23 @@ def _add_model(parser: argparse.ArgumentParser, model: str) -> None:
     group.add_argument(
         "--image-size", type=size_range, metavar="SIZE", help="side in pixels, or FIRST:LAST to grow along the run"
     )
-    group.add_argument(
-        "--keep-ratio",
-        type=ratio_range,
-        metavar="RATIO",
-        help="base keep ratio, or LOWEST:HIGHEST to draw one for each batch; left out, distill trains dense",
-    )
 
 
 def _add_course(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("course of the training")
     length = group.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=number(0))
-    length.add_argument("--images", type=whole(1), help="length in pictures seen, instead of epochs")
-    group.add_argument("--batch", type=whole(1), help="pictures a step, over all processes; does not scale the rate")
-    group.add_argument("--lr", type=number(0), help="peak learning rate of what is new")
+    length.add_argument("--images", type=whole(1), help="length in images seen, instead of epochs")
+    group.add_argument("--batch", type=whole(1), help="images a step, over all processes; does not scale the rate")
+    group.add_argument("--lr", type=number(0), help="peak learning rate: of predictors, or in distill of attention")
     group.add_argument("--min-lr", type=number(0), help="learning rate at the end of the cosine")
     group.add_argument("--backbone-lr-factor", type=number(0), help="learning rate of the rest, as a multiple")
-    group.add_argument("--backbone-frozen-epochs", type=number(0), help="epochs in which the rest has rate 0")
-    group.add_argument("--warmup-epochs", type=number(0), help="epochs in which the learning rate rises from 0")
-    group.add_argument("--weight-decay", type=number(0), default=0.05, help="not on 1-d parameters")
+    group.add_argument("--backbone-frozen", type=number(0, 1), help="share of the run in which the rest has rate 0")
+    group.add_argument("--warmup", type=number(0, 1), help="share of the run in which the learning rate rises from 0")
+    group.add_argument("--weight-decay", type=number(0), help="not on 1-d parameters")
+    group.add_argument("--adam-beta2", type=number(0, 1), help="decay of AdamW's second moments")
     group.add_argument("--clip-norm", type=number(0), help="largest norm of the gradient; sparsify does not clip")
-    group.add_argument(
-        "--noise-scale",
-        type=number(0.01),
-        default=1.0,
-        help="of the Gumbel noise against the scores; 1 is the paper's, less makes training choose as inference does",
-    )
     group.add_argument("--ema", type=number(0, 1), help="decay of the averaged weights that are saved, from 0.1 rising")
-    group.add_argument(
-        "--ratio-weight", type=number(0), help="of the keep-ratio loss; default: 5 for deit_base, else 2"
-    )
 
 
 def _add_augmentation(parser: argparse.ArgumentParser) -> None:
@@ -220,11 +239,12 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cutmix", type=number(0), help="alpha; 0 for none")
     group.add_argument("--mix-switch", type=number(0, 1), default=0.5, help="chance of cutmix where both are on")
     group.add_argument("--smoothing", type=number(0, 1), help="share of a label that is spread over all classes")
-    group.add_argument("--paste", type=number(0, 1), help="share of pictures with a piece of another, labels unchanged")
+    group.add_argument("--paste", type=number(0, 1), help="share of images with a piece of another, labels unchanged")
+    group.add_argument("--blend", type=number(0, 1), help="share of images with another shining through, likewise")
 
 
 def number(low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Give a reader of numbers from ``low`` to ``high``."""
+    """Return a reader of numbers from ``low`` to ``high``."""
 
     def read(text: str) -> float:
         try:
@@ -239,7 +259,7 @@ def number(low: float, high: float = math.inf) -> Callable[[str], float]:
 
 
 def whole(low: int) -> Callable[[str], int]:
-    """Give a reader of whole numbers from ``low``."""
+    """Return a reader of whole numbers from ``low``."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < low:
@@ -278,7 +298,7 @@ def size_range(text: str) -> tuple[int, int]:
 
 
 def student_config(options: argparse.Namespace) -> ModelConfig:
-    """Give the description of the model to train.
+    """Return the description of the model to train.
 
     Raises:
         SettingError: a ``--set`` is no FIELD=VALUE, or the description makes no sense.
@@ -304,47 +324,50 @@ def student_config(options: argparse.Namespace) -> ModelConfig:
 
 
 def augmentation(options: argparse.Namespace) -> Augmentation:
-    """Give how single crops are changed."""
+    """Return how single crops are changed."""
     return Augmentation(options.smallest_crop, options.auto_augment, options.color_jitter, options.erasing)
 
 
 def mixing(options: argparse.Namespace) -> Mixing:
-    """Give how the pictures of a batch are mixed.
-
-    Raises:
-        SettingError: pictures would be mixed whose features are stored.
-    """
-    chosen = Mixing(options.mixup, options.cutmix, options.mix_switch, options.smoothing, options.paste)
-    if options.cache_crops and chosen.changes_pictures:
-        raise SettingError(
-            "Stored features are of unmixed crops: with --cache-crops give --mixup 0 --cutmix 0 --paste 0."
-        )
-    return chosen
+    """Return how the images of a batch are mixed."""
+    return Mixing(options.mixup, options.cutmix, options.mix_switch, options.smoothing, options.paste, options.blend)
 
 
 def schedule(options: argparse.Namespace, steps_per_epoch: int) -> Schedule:
-    """Give the learning rates over the run.
+    """Return the learning rates over the run.
 
     Raises:
-        SettingError: the run ends before the backbone is trained or the warm-up is over.
+        SettingError: the run has no steps, or the backbone is never trained.
     """
     if options.images is not None:
         steps = math.ceil(options.images / options.batch)
     else:
         steps = math.ceil(options.epochs * steps_per_epoch)
-    warmup = round(options.warmup_epochs * steps_per_epoch)
-    frozen = round(options.backbone_frozen_epochs * steps_per_epoch)
+    warmup, frozen = round(options.warmup * steps), round(options.backbone_frozen * steps)
     if max(warmup, frozen) >= steps:
         raise SettingError(
             f"The run has {steps} steps, {warmup} of them warm-up and {frozen} with a frozen backbone, and would end "
-            "before it has begun; lengthen it, or shorten --warmup-epochs and --backbone-frozen-epochs."
+            "before it has begun; lengthen it, or lower --warmup and --backbone-frozen."
         )
     return Schedule(steps, warmup, frozen, options.lr, options.min_lr, options.backbone_lr_factor)
 
 
+def repeats(options: argparse.Namespace, sources: int) -> tuple[float, ...]:
+    """Return how often each source's photos come in an epoch.
+
+    Raises:
+        SettingError: there is not one number for each source.
+    """
+    if options.repeats is None:
+        return (1.0,) * sources
+    if len(options.repeats) != sources:
+        raise SettingError(f"Give --repeats one number for each source of --data, {sources} of them.")
+    return tuple(options.repeats)
+
+
 def as_record(options: argparse.Namespace, **facts: object) -> Mapping[str, object]:
-    """Give everything that decides a run's course, as JSON values, to be stored and compared."""
-    free = {"output", "workers", "log_every", "save_every", "summary_ratios", "val", "val_labels"}
+    """Return everything that decides a run's course, as JSON values, to be stored and compared."""
+    free = {"output", "workers", "compile", "log_every", "save_every", "summary_ratios", "val", "val_labels"}
     chosen = {name: value for name, value in vars(options).items() if name not in free}
     record = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in (record | facts).items()}

@@ -32,12 +32,14 @@ class PhotoSet:
     Attributes:
         photos: with the same labels.
         labels: class index of each photo; None of all where they have none.
+        counts: number of photos of each source, which come one after the other.
         class_names: of the class indices, where the source names them.
         notes: sentences about what is not among the photos, or is not as it seems to be meant.
     """
 
     photos: Sequence[Photo]
     labels: tuple[int | None, ...]
+    counts: tuple[int, ...]
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -97,7 +99,7 @@ def open_photos(
     elif len(sources) == 1 and Path(sources[0]).is_dir() and not (labels or ignore_labels):
         photos = _of_class_folders(Path(sources[0]), num_classes, known_names)
     else:
-        photos = _as_set(_list(sources, known_names or default_class_names(num_classes), labels))
+        photos = _as_set(*_list(sources, known_names or default_class_names(num_classes), labels))
     if ignore_labels:
         return replace(photos, labels=(None,) * len(photos), class_names=())
     _check_labels(photos, num_classes)
@@ -115,9 +117,10 @@ def open_validation(sources: Sequence[str], class_names: Sequence[str], labels: 
         has_usual_names = tuple(class_names) == default_class_names(len(class_names))
         photos = _from_hub(sources[0].removeprefix(HUB), None if has_usual_names else class_names, must_know=True)
     else:
-        listing = _list(sources, class_names, labels)
+        listings = _list(sources, class_names, labels)
+        listing = join(listings)
         _refuse_unknown_folders(sources, listing, class_names)
-        photos = _as_set(listing)
+        photos = _as_set(*listings)
         if photos.labels.count(None) == len(photos) and Path(sources[0]).is_dir():
             photos = replace(photos, notes=(*photos.notes, _without_classes(Path(sources[0]), listing)))
     known = [label for label in photos.labels if label is not None]
@@ -129,17 +132,19 @@ def _is_hub(sources: Sequence[str]) -> bool:
     return len(sources) == 1 and sources[0].startswith(HUB)
 
 
-def _list(sources: Sequence[str], class_names: Sequence[str], labels: Path | None) -> PhotoListing:
-    """List the photos of a folder, or of tar files and tables, with the labels that a model of these classes has."""
+def _list(sources: Sequence[str], class_names: Sequence[str], labels: Path | None) -> list[PhotoListing]:
+    """List the photos of a folder, or of each tar file and table, with the labels that a model of these classes has."""
     if len(sources) > 1 and any(source.startswith(HUB) or Path(source).is_dir() for source in sources):
         raise SettingError("Give one image folder, one hf:NAME, or any number of tar files.")
     known = read_labels(labels, class_names) if labels else None
-    return join([read_photos(Path(source), class_names, known) for source in sources])
+    return [read_photos(Path(source), class_names, known) for source in sources]
 
 
-def _as_set(listing: PhotoListing, class_names: tuple[str, ...] = ()) -> PhotoSet:
+def _as_set(*listings: PhotoListing, class_names: tuple[str, ...] = ()) -> PhotoSet:
+    listing = join(listings)
     labels = tuple(photo.label for photo in listing.photos)
-    return PhotoSet(listing.photos, labels, class_names, tuple(listing.notes))
+    counts = tuple(len(one.photos) for one in listings)
+    return PhotoSet(listing.photos, labels, counts, class_names, tuple(listing.notes))
 
 
 def _of_class_folders(folder: Path, num_classes: int, known_names: Sequence[str] | None) -> PhotoSet:
@@ -162,7 +167,7 @@ def _of_class_folders(folder: Path, num_classes: int, known_names: Sequence[str]
             f"The sub-folders of {folder} would be {count} ({listed(folders)}), the model knows {num_classes}; "
             + (f"{lie}: give that folder to --data." if lie else f"give --classes {len(folders)}, or --ignore-labels.")
         )
-    return _as_set(replace(listing, photos=label_by_folder(listing.photos, names)), names)
+    return _as_set(replace(listing, photos=label_by_folder(listing.photos, names)), class_names=names)
 
 
 def _names_of(folders: Sequence[str], num_classes: int, known_names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -244,4 +249,4 @@ def _from_hub(name: str, wanted: Sequence[str] | None, *, must_know: bool) -> Ph
             raise SettingError(f"{HUB}{name} has classes that are none of those that are trained: {listed(unknown)}.")
         if not unknown:
             labels, class_names = tuple(None if label is None else numbers[label] for label in labels), tuple(wanted)
-    return PhotoSet(HubPhotos(rows, labels), labels, class_names)
+    return PhotoSet(HubPhotos(rows, labels), labels, (len(labels),), class_names)

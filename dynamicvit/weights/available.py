@@ -19,8 +19,8 @@ from dynamicvit.weights.foreign import IdentifiedModel, identify_config
 from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, load_file, read_shapes
 from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir, download
 
-SHIPPED_FILE = "dynamicvit_lite0_256_patch16_224.safetensors"
-SHIPPED_TITLE = "DynamicViT-Lite0-256"
+SHIPPED_FILE = "dynamicvit_lite0_small_patch16_224.safetensors"
+SHIPPED_TITLE = "DynamicViT-Lite0-S"
 
 TIMM, HUB = "timm:", "hf-hub:"
 

@@ -26,10 +26,8 @@ from dynamicvit.models.config import (
 from dynamicvit.models.registry import list_models, model_config
 from dynamicvit.models.timm_vit import describe_timm, is_timm_name
 
-# Predictors that compare answers have it, the paper's have not.
-_LOCAL_ANSWER = "score_predictor.0.local.weight"
 # What no plain vision transformer has.
-_SPECIAL = re.compile(r"(score_predictor|aux_head|token_readout|patch_embed\.conv\w+)\.")
+_SPECIAL = re.compile(r"(score_predictor|aux_head|patch_embed\.(conv\w+|trunk))\.")
 # Token models, ConvNeXt, Swin.
 _BLOCK = re.compile(r"(blocks|stages\.\d+|layers\.\d+\.blocks)\.\d+\.")
 _DEIT_NAME = re.compile(r"deit_(small|base)_patch16_224")
@@ -37,7 +35,7 @@ _DEIT_NAME = re.compile(r"deit_(small|base)_patch16_224")
 
 @dataclass(frozen=True)
 class IdentifiedModel:
-    """A named model, and its description with the class count, image size and predictors that the weights have."""
+    """A named model, and its description with the class count and image size that the weights have."""
 
     name: str
     config: ModelConfig
@@ -54,15 +52,13 @@ class _TokenGeometry:
     mlp_width: int
     has_qkv_bias: bool
     has_aux_head: bool
-    token_features: int
     num_stages: int  # with prediction modules
 
     def __str__(self) -> str:
         return (
             f"a {self.embedding!r} embedding with patches of {self.patch_size} pixels, width {self.embed_dim}, "
             f"{self.depth} blocks with MLP width {self.mlp_width}, {self.num_stages} prediction modules, "
-            f"{'a' if self.has_qkv_bias else 'no'} qkv bias, {'an' if self.has_aux_head else 'no'} auxiliary head "
-            f"and a token read-out of width {self.token_features}"
+            f"{'a' if self.has_qkv_bias else 'no'} qkv bias and {'an' if self.has_aux_head else 'no'} auxiliary head"
         )
 
 
@@ -182,7 +178,7 @@ def _is_plain(state_dict: Mapping[str, Tensor]) -> bool:
 
 def _prunable(config: ModelConfig) -> ModelConfig:
     """Return a dense plain vision transformer as one that drops tokens by a choice that needs no training."""
-    if type(config) is not ModelConfig or config.embedding != "patch" or config.token_features or config.num_stages:
+    if type(config) is not ModelConfig or config.embedding != "patch" or config.num_stages:
         return config
     return TimmViTConfig(
         image_size=config.image_size,
@@ -212,7 +208,7 @@ def _timm_names() -> tuple[str, ...]:
 
 
 def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: str = "The file") -> ModelConfig:
-    """Return the description with the number of classes, the image size and the kind of predictors of some weights.
+    """Return the description with the number of classes and the image size of some weights.
 
     Raises:
         CheckpointError: the weights lack the tensors that tell, or their position grid is not square.
@@ -226,7 +222,6 @@ def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: st
         changes["image_size"] = _swin_image_size(config, state_dict, source)
     elif not isinstance(config, HierarchicalConfig):
         changes["image_size"] = config.patch_size * _grid_side(config, state_dict, source)
-        changes["candidate_classes"] = config.candidate_classes if _LOCAL_ANSWER in state_dict else 0
     try:
         return replace(config, **changes)
     except SettingError as error:
@@ -272,7 +267,6 @@ def _geometry_of_weights(state_dict: Mapping[str, Tensor], source: str) -> _Toke
         mlp_width=size_of(state_dict, "blocks.0.mlp.fc1.weight", 0, source),
         has_qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
         has_aux_head="aux_head.weight" in state_dict,
-        token_features=_token_features_of(state_dict, source),
         num_stages=len(_numbers(state_dict, "score_predictor")),
     )
 
@@ -324,25 +318,18 @@ def _geometry_of_config(config: ModelConfig) -> _TokenGeometry | _HierarchicalGe
         mlp_width=int(config.embed_dim * config.mlp_ratio),
         has_qkv_bias=config.qkv_bias,
         has_aux_head=config.has_aux_head,
-        token_features=config.token_features,
         num_stages=0 if config.has_movable_stages else config.num_stages,
     )
 
 
 def _embedding_of(state_dict: Mapping[str, Tensor], source: str) -> tuple[Embedding, int]:
     """Return the kind of token embedding and the side of its patches in pixels."""
-    if "patch_embed.conv_stem.weight" in state_dict:
+    if "patch_embed.trunk.conv_stem.weight" in state_dict:
         return "lite0", 16
     kernel = size_of(state_dict, "patch_embed.proj.weight", 2, source)
     if "patch_embed.conv1.weight" in state_dict:
         return "lvvit", 2 * kernel
     return "patch", kernel
-
-
-def _token_features_of(state_dict: Mapping[str, Tensor], source: str) -> int:
-    """Return the width of the token read-out; 0 when there is none."""
-    name = "token_readout.features.weight"
-    return size_of(state_dict, name, 0, source) if name in state_dict else 0
 
 
 def count_blocks(state_dict: Mapping[str, Tensor]) -> int:

@@ -36,7 +36,7 @@ from dynamicvit.images import decode
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights.io import load_file, save_model
 
-MODEL = "dynamicvit_lite0_256_patch16_224"
+MODEL = "dynamicvit_lite0_small_patch16_224"
 ROWS, COLUMNS = 2, 3
 shares = st.floats(0.0, 1.0)
 words = st.text(max_size=12)

@@ -19,8 +19,6 @@ TINY = ModelConfig(
 MODELS = {
     "deit": create_model(TINY),
     "lvvit": create_model(TINY, embedding="lvvit", has_aux_head=True, mlp_ratio=3.0, qkv_bias=False),
-    "token readout": create_model(TINY, token_features=40),
-    "answers": create_model(TINY, token_features=40, candidate_classes=4),
     "from the first block on": create_model(TINY, prune_locations=(0, 1)),
 }
 SMALL = {"image_size": 64, "widths": (4, 8, 16, 32), "num_classes": 10, "prune_locations": (1, 3)}

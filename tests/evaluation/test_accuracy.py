@@ -65,6 +65,21 @@ def test_agreement_is_with_the_dense_model_even_when_dense_is_not_asked_for(mode
     assert result.agreeing == same
 
 
+def test_likelihood_and_surety_are_those_of_the_softmax(model):
+    photos = [photo("red", 3), photo("blue", None), photo("green", 1)]
+    dense, pruned = evaluate(model, photos, [DENSE, EvaluationSetting(0.2)], batch=2)
+    with torch.no_grad():
+        images = torch.cat([prepare(decode(one.data), model.config).tensor for one in photos])
+        before, after = model(images).softmax(1), model(images, 0.2).softmax(1)
+    assert dense.nll == pytest.approx(-(before[0, 3].log() + before[2, 1].log()).item() / 2, rel=1e-4)
+    assert pruned.top_probability == pytest.approx(after.amax(1).mean().item(), rel=1e-4)
+    top, best = before.max(1)
+    changes = (after.gather(1, best[:, None])[:, 0] - top).abs()
+    assert pruned.change == pytest.approx(changes.mean().item(), rel=1e-4)
+    assert dense.change == 0
+    assert pruned.change > 1e-3
+
+
 def test_keeping_everything_agrees_with_dense(model):
     photos = [photo(colour, 1) for colour in COLOURS]
     dense, all_kept = evaluate(model, photos, [DENSE, EvaluationSetting(1.0)])

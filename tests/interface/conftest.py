@@ -22,7 +22,7 @@ from dynamicvit.weights.io import save_model
 # Before gradio is imported: it would look up other hosts at once.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-MODEL = "dynamicvit_lite0_256_patch16_224.safetensors"
+MODEL = "dynamicvit_lite0_small_patch16_224.safetensors"
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 
 

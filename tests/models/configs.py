@@ -56,14 +56,11 @@ def sizes(draw, patch_sizes=(2, 4, 8)):
 
 @st.composite
 def token_models(draw, embedding):
-    token_features = draw(st.integers(1 if embedding == "lite0" else 0, 6)) if embedding != "lvvit" else 0
     return ModelConfig(
         **draw(sizes((16,) if embedding == "lite0" else (2, 4, 8))),
         residual_divisor=draw(numbers(0.1, 10)),
         embedding=embedding,
         has_aux_head=embedding == "lvvit",
-        token_features=token_features,
-        candidate_classes=draw(st.integers(0, 5)) if token_features else 0,
     )
 
 

@@ -50,7 +50,6 @@ def test_an_unknown_name_lists_the_known_ones():
         {"prune_locations": (12,)},
         {"num_classes": 0},
         {"embedding": "lite0", "patch_size": 8},
-        {"candidate_classes": 5},
         {"embedding": "lvvit", "patch_size": 7},
         {"embedding": "stem"},
         {"embedding": "swin"},

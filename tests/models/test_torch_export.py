@@ -13,7 +13,7 @@ MAPS = {"image_size": 64, "widths": (4, 8, 16, 32), "depths": (1, 1, 2, 1), "num
 CONFIGS = {
     "deit": ModelConfig(**TOKENS, prune_locations=(0, 1)),
     "lvvit": ModelConfig(**TOKENS, prune_locations=(0, 1), embedding="lvvit", has_aux_head=True),
-    "answers": ModelConfig(**TOKENS, prune_locations=(0, 1), token_features=12, candidate_classes=3),
+    "lite0": ModelConfig(**(TOKENS | {"image_size": 32, "patch_size": 16}), prune_locations=(0, 1), embedding="lite0"),
     "timm": TimmViTConfig(**TOKENS, prune_locations=(0, 1), num_registers=2, has_prefix_positions=False),
     "convnext": ConvNeXtConfig(**MAPS, prune_locations=(0, 1)),
     "swin": SwinConfig(**MAPS, prune_locations=(0, 1), heads=(1, 1, 2, 2), window_size=4),

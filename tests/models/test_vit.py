@@ -18,8 +18,6 @@ TINY = ModelConfig(
 VARIANTS = {
     "deit": TINY,
     "lvvit": ModelConfig(**{**vars(TINY), "embedding": "lvvit", "has_aux_head": True, "residual_divisor": 2.0}),
-    "token readout": ModelConfig(**{**vars(TINY), "token_features": 40}),
-    "answers": ModelConfig(**{**vars(TINY), "token_features": 40, "candidate_classes": 3}),
 }
 
 
@@ -68,10 +66,9 @@ def test_stages_are_nested_and_count_the_initial_tokens(ratio, rows, columns, se
             previous[image] = set(kept)
 
 
-@pytest.mark.parametrize("variant", ["deit", "token readout"])
 @pytest.mark.parametrize("ratio", [0.8, 0.5, 0.2])
-def test_masked_training_attention_equals_really_dropping_the_tokens(variant, ratio):
-    model, images = tiny_model(variant), pictures()
+def test_masked_training_attention_equals_really_dropping_the_tokens(ratio):
+    model, images = tiny_model(), pictures()
     with torch.no_grad():
         pruned = model.forward_stages(images, ratio)
         noise = []
@@ -133,7 +130,7 @@ def test_the_model_keeps_no_state_between_calls():
 
 
 def test_an_all_dropped_mask_gives_finite_outputs_and_gradients():
-    model, images = tiny_model("token readout"), pictures()
+    model, images = tiny_model(), pictures()
     drop_everything = torch.zeros(2, 16, 2)
     drop_everything[..., 1] = 1e4
     output = model.forward_training(images, TrainingChoice([drop_everything] * 3))
@@ -203,10 +200,9 @@ def test_merged_tokens_stand_for_all_patches_between_them(ratio, first):
         before = stage.groups
 
 
-@pytest.mark.parametrize("variant", ["deit", "token readout"])
-def test_merging_patches_that_are_all_the_same_changes_nothing(variant):
-    """Proportional attention and the weighted read-out count a merged token as its parts."""
-    model = tiny_model(variant).double()
+def test_merging_patches_that_are_all_the_same_changes_nothing():
+    """Proportional attention counts a merged token as its parts."""
+    model = tiny_model().double()
     with torch.no_grad():
         model.pos_embed[:, 1:] = model.pos_embed[:, 1:2]
         images = pictures().double()[..., :1, :1].expand(2, 3, 32, 32)
@@ -259,28 +255,12 @@ def test_pruning_a_dense_model_is_refused():
         model(pictures(), 0.7)
 
 
-def test_every_stage_compares_with_the_answer_that_was_there_before_the_first_block():
-    model = tiny_model("answers")
-    asked = []
-    for predictor in model.score_predictor:
-        predictor.register_forward_pre_hook(lambda module, inputs: asked.append(inputs))
-    with torch.no_grad():
-        model(pictures(2), 0.5)
-        tokens = model.embed(pictures(2))[0]
-        model.token_readout.importance.weight.zero_()
-        sample = tokens[:, 1:].unflatten(1, (4, 4))[:, 1::2, 1::2].flatten(1, 2)
-        expected = model.token_readout(model.norm_intermediate(sample))
-    assert [patches.shape[1] for patches, _ in asked] == [16, 8, 4]
-    for _, first_answer in asked:
-        torch.testing.assert_close(first_answer, expected)
-
-
 def test_a_selector_may_ask_a_later_predictor_first():
     def only_in_the_last_stage(context):
         return context.predict(context.patches)[..., 0] if context.stage == 2 else context.patches[..., 0]
 
     with torch.no_grad():
-        output = tiny_model("answers").forward_stages(pictures(2), 0.7, only_in_the_last_stage)
+        output = tiny_model().forward_stages(pictures(2), 0.7, only_in_the_last_stage)
     assert [stage.kept_patches.shape[1] for stage in output.stages] == [11, 7, 5]
 
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.training.objective import Teacher
 from dynamicvit.weights.io import save_model
 
 TINY = ModelConfig(
@@ -57,10 +56,3 @@ def write_dense_weights(path, seed=0, **changes):
     torch.manual_seed(seed)
     save_model(create_model(TINY, prune_locations=(), **changes), path)
     return path
-
-
-class NumbersTeacher(Teacher):
-    """Says of a picture its mean and its first pixels, so that stored features can be checked."""
-
-    def features(self, images):
-        return {"mean": images.mean(dim=(1, 2, 3)), "corner": images[:, :, :2, :2]}

@@ -4,9 +4,8 @@ import sys
 
 import torch
 
-from dynamicvit.train import gradients
+from dynamicvit.training.loop import gradients, prepare
 from dynamicvit.training.options import parse_arguments
-from dynamicvit.training.preparation import prepare
 
 
 def write_gradients(file, arguments):
@@ -14,7 +13,7 @@ def write_gradients(file, arguments):
     run = prepare(parse_arguments(arguments))
     run.objective.train()
     run.schedule.apply(run.optimizer, run.step)
-    numbers = gradients(run, next(run.samples()))
+    numbers = {name: value.tolist() for name, value in gradients(run, next(run.samples())).items()}
     if run.accelerator.is_main_process:
         found = {name: p.grad for name, p in run.bare.named_parameters() if p.grad is not None}
         torch.save({"numbers": numbers, "gradients": found, "processes": run.accelerator.num_processes}, file)

@@ -5,7 +5,7 @@ from training.examples import TINY
 
 from dynamicvit.models.registry import create_model
 from dynamicvit.training.optimizer import Schedule, build_optimizer
-from dynamicvit.training.sparsification import Sparsification
+from dynamicvit.training.sparsify import Sparsification
 
 
 def paper():

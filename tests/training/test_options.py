@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dynamicvit.errors import SettingError
-from dynamicvit.training.options import as_record, mixing, parse_arguments, schedule, student_config
+from dynamicvit.training.options import as_record, parse_arguments, repeats, schedule, student_config
 
 SPARSIFY = ["sparsify", "--data", "x", "--output", "x", "--start", "x"]
 DISTILL = ["distill", "--data", "x", "--output", "x"]
@@ -17,6 +17,7 @@ def test_the_defaults_of_sparsify_are_the_papers_recipe():
     assert (rates.steps, rates.warmup, rates.frozen) == (30 * 1251, 5 * 1251, 5 * 1251)
     assert (rates.peak, rates.floor, rates.backbone_factor, options.weight_decay) == (1e-3, 1e-6, 0.01, 0.05)
     assert (options.batch, options.ema, options.keep_ratio, options.clip_norm) == (1024, 0.9999, (0.7, 0.7), None)
+    assert (options.teacher, options.dense_every, options.noise_scale, options.adam_beta2) == (None, 0, 1.0, 0.999)
     assert (options.mixup, options.cutmix, options.mix_switch, options.smoothing) == (0.8, 1.0, 0.5, 0.1)
     assert (options.auto_augment, options.color_jitter, options.erasing) == ("rand-m9-mstd0.5-inc1", 0.4, 0.25)
     assert (options.classification_weight, options.ratio_weight, options.distillation_weight) == (1.0, 2.0, 0.5)
@@ -30,12 +31,16 @@ def test_deit_base_has_a_recipe_of_its_own_that_can_be_overruled():
 
 
 def test_the_shipped_models_recipe_can_be_written():
-    command = ["--keep-ratio", "0.2:1.0", "--lr", "1e-3", "--backbone-lr-factor", "0.3", "--batch", "16"]
-    options = parse_arguments([*DISTILL, *command, "--paste", ".4", "--ema", ".998", "--images", "40000"])
-    assert options.keep_ratio == (0.2, 1.0)
-    assert schedule(options, 333).steps == 2500
-    assert schedule(options, 333).warmup == 100
+    blocks = ["--attention-blocks", "2", "5", "8", "11"]
+    options = parse_arguments([*DISTILL, "--images", "256000", "--beta", "0.4", *blocks])
+    rates = schedule(options, 20)
+    assert (rates.steps, rates.warmup, rates.frozen) == (1000, 100, 0)
+    assert rates.rate(99) == pytest.approx(2e-4)
+    assert rates.backbone_rate(99) == pytest.approx(2e-5)
+    assert (options.beta, options.attention_weight, options.attention_blocks) == (0.4, 1.0, [2, 5, 8, 11])
     assert student_config(options).embedding == "lite0"
+    sparse = ["--keep-ratio", "0.3:1.0", "--teacher", "tf_efficientnet_lite0", "--dense-every", "4"]
+    assert parse_arguments([*SPARSIFY, *sparse]).keep_ratio == (0.3, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +77,18 @@ def test_a_description_that_makes_no_sense_is_refused(field):
         student_config(parse_arguments([*SPARSIFY, "--set", field]))
 
 
-def test_a_run_that_ends_in_its_warm_up_is_refused():
-    with pytest.raises(SettingError, match="warmup-epochs"):
-        schedule(parse_arguments([*SPARSIFY, "--epochs", "4"]), 10)
+def test_a_run_that_ends_before_it_has_begun_is_refused():
+    with pytest.raises(SettingError, match="--warmup"):
+        schedule(parse_arguments([*SPARSIFY, "--warmup", "1"]), 10)
+    with pytest.raises(SettingError, match="0 steps"):
+        schedule(parse_arguments([*SPARSIFY, "--epochs", "0"]), 10)
 
 
-def test_stored_features_and_mixed_pictures_exclude_each_other():
-    with pytest.raises(SettingError, match="--mixup 0"):
-        mixing(parse_arguments([*SPARSIFY, "--cache-crops", "2"]))
+def test_every_source_has_a_number_of_its_own_or_none():
+    assert repeats(parse_arguments(SPARSIFY), 2) == (1.0, 1.0)
+    assert repeats(parse_arguments([*SPARSIFY, "--repeats", "2", "0.6"]), 2) == (2.0, 0.6)
+    with pytest.raises(SettingError, match="one number for each source"):
+        repeats(parse_arguments([*SPARSIFY, "--repeats", "2"]), 2)
 
 
 def test_what_decides_a_run_survives_json_and_what_does_not_is_left_out():

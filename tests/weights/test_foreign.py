@@ -29,21 +29,14 @@ def small() -> dict[str, Tensor]:
     return {key: torch.empty(shape, device="meta") for key, (shape, _) in keys.items()}
 
 
-def test_the_hybrid_model_that_ships_is_identified_with_and_without_its_prediction_modules():
-    pruned = create_model("dynamicvit_lite0_256_patch16_224").state_dict()
+def test_the_model_that_ships_is_identified_with_and_without_its_prediction_modules():
+    pruned = create_model("dynamicvit_lite0_small_patch16_224").state_dict()
     for name, weights in (
-        ("dynamicvit_lite0_256_patch16_224", pruned),
-        ("lite0_256_patch16_224", without(pruned, "score_predictor.")),
+        ("dynamicvit_lite0_small_patch16_224", pruned),
+        ("lite0_small_patch16_224", without(pruned, "score_predictor.")),
     ):
         identified = identify_config(weights)
         assert (identified.name, identified.config) == (name, model_config(name))
-
-
-def test_the_hybrid_is_identified_with_the_papers_prediction_modules_too():
-    weights = create_model("dynamicvit_lite0_256_patch16_224", candidate_classes=0).state_dict()
-    identified = identify_config(weights)
-    assert identified.name == "dynamicvit_lite0_256_patch16_224"
-    assert identified.config == replace(model_config(identified.name), candidate_classes=0)
 
 
 def test_weights_without_prediction_modules_are_the_dense_model(small):
@@ -73,9 +66,8 @@ def test_an_unknown_geometry_is_described_beside_the_known_names(small):
         ("cls_token", (1, 1, 320)),
         ("aux_head.weight", (1000, 256)),
         ("score_predictor.3.in_conv.0.weight", (256,)),
-        ("token_readout.features.weight", (1280, 256)),
         ("patch_embed.conv1.weight", (64, 3, 7, 7)),
-        ("patch_embed.conv_stem.weight", (32, 3, 3, 3)),
+        ("patch_embed.trunk.conv_stem.weight", (32, 3, 3, 3)),
     ],
 )
 def test_every_mark_of_a_geometry_counts(small, key, shape):

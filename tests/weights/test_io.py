@@ -47,7 +47,7 @@ def test_any_model_comes_back_from_its_file_as_it_was(tmp_path, config, data):
 
 
 def test_the_model_that_ships_comes_back_without_its_name(tmp_path):
-    model = create_model("dynamicvit_lite0_256_patch16_224", depth=1, prune_locations=(0,), num_heads=8)
+    model = create_model("dynamicvit_lite0_small_patch16_224", depth=1, prune_locations=(0,), num_heads=8)
     save_model(model, tmp_path / "own.safetensors")
     assert load_file(tmp_path / "own.safetensors").config == model.config
 

@@ -23,7 +23,7 @@ from dynamicvit.interface.tabs.export.handlers import ExportDesk, file_name
 from dynamicvit.interface.uploads import Upload
 from dynamicvit.interface.words import words_in
 
-MODEL = "dynamicvit_lite0_256_patch16_224.safetensors"
+MODEL = "dynamicvit_lite0_small_patch16_224.safetensors"
 SCENE = {
     "image": "butterfly",
     "model": MODEL,

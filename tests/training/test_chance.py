@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from dynamicvit.training.randomness import derive_seed, gumbel_noise, seeded, uniform
+from dynamicvit.training.chance import derive_seed, gumbel_noise, seeded, uniform
 
 
 def draw():
@@ -36,16 +36,16 @@ def test_seeding_a_place_leaves_the_global_generators_as_they_were():
 
 
 def test_the_processes_noise_is_that_of_one_process_cut_apart():
-    whole = gumbel_noise((3, 4, 9), range(4), seed=0, step=5)
-    parts = [gumbel_noise((3, 4, 9), positions, seed=0, step=5) for positions in ([0, 3], [1, 2])]
+    whole = gumbel_noise((3, 4, 9), range(4), "cpu", seed=0, step=5)
+    parts = [gumbel_noise((3, 4, 9), positions, "cpu", seed=0, step=5) for positions in ([0, 3], [1, 2])]
     for stage in range(3):
         assert torch.equal(whole[stage][[0, 3, 1, 2]], torch.cat([part[stage] for part in parts]))
     assert not torch.equal(whole[0], whole[1])
-    assert not torch.equal(whole[0], gumbel_noise((3, 4, 9), range(4), seed=0, step=6)[0])
+    assert not torch.equal(whole[0], gumbel_noise((3, 4, 9), range(4), "cpu", seed=0, step=6)[0])
 
 
 def test_the_noise_has_the_mean_of_a_gumbel_distribution():
-    noise = gumbel_noise((1, 64, 196), range(64), seed=0, step=0)[0]
+    noise = gumbel_noise((1, 64, 196), range(64), "cpu", seed=0, step=0)[0]
     assert abs(noise.mean() - 0.5772) < 0.02
 
 

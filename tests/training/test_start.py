@@ -7,8 +7,8 @@ from training.examples import TINY
 from dynamicvit.errors import CheckpointError, SettingError
 from dynamicvit.models.config import HALF, Preprocessing
 from dynamicvit.models.registry import create_model
-from dynamicvit.training import backbone, timm_teacher
-from dynamicvit.training.backbone import load_backbone, read_start, start_class_names
+from dynamicvit.training import start, teacher
+from dynamicvit.training.start import load_start, read_start, start_class_names
 from dynamicvit.weights.io import save_model
 
 
@@ -18,37 +18,37 @@ def dense_weights(**changes):
 
 def test_the_pruned_model_without_predictors_is_the_dense_one():
     dense, pruned = create_model(TINY, prune_locations=()), create_model(TINY)
-    assert not load_backbone(pruned, dense.state_dict(), "dense")
+    assert not load_start(pruned, dense.state_dict(), "dense")
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(pruned(images), dense(images))
 
 
 def test_predictors_are_taken_where_both_have_them_and_passed_over_else():
     first, second = create_model(TINY), create_model(TINY)
-    load_backbone(second, first.state_dict(), "first")
+    load_start(second, first.state_dict(), "first")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    load_backbone(create_model(TINY, prune_locations=()), first.state_dict(), "first")
+    load_start(create_model(TINY, prune_locations=()), first.state_dict(), "first")
 
 
 def test_another_number_of_classes_leaves_the_head_as_it_was():
     model = create_model(TINY, num_classes=5)
     head = model.head.weight.clone()
-    assert load_backbone(model, dense_weights(), "dense")
+    assert load_start(model, dense_weights(), "dense")
     assert torch.equal(model.head.weight, head)
 
 
 def test_positions_are_resampled_to_another_image_size():
     model, weights = create_model(TINY, image_size=64), dense_weights()
-    load_backbone(model, weights, "dense")
+    load_start(model, weights, "dense")
     assert model.pos_embed.shape[1] == 65
     assert torch.equal(model.pos_embed[:, 0], weights["pos_embed"][:, 0])
 
 
 def test_weights_of_another_model_are_refused_by_name():
     with pytest.raises(CheckpointError, match=r"dense does not fit .* it has"):
-        load_backbone(create_model(TINY), dense_weights(embed_dim=64), "dense")
+        load_start(create_model(TINY), dense_weights(embed_dim=64), "dense")
     with pytest.raises(CheckpointError, match=r"lacks blocks\.2"):
-        load_backbone(create_model(TINY), dense_weights(depth=2), "dense")
+        load_start(create_model(TINY), dense_weights(depth=2), "dense")
 
 
 def test_unknown_timm_names_and_missing_networks_give_one_sentence(monkeypatch):
@@ -58,14 +58,14 @@ def test_unknown_timm_names_and_missing_networks_give_one_sentence(monkeypatch):
     def offline(name, pretrained):
         raise OSError("no network")
 
-    monkeypatch.setattr(timm_teacher.timm, "create_model", offline)
+    monkeypatch.setattr(teacher.timm, "create_model", offline)
     with pytest.raises(CheckpointError, match="could not be fetched"):
         read_start("timm:deit_tiny_patch16_224", create_model(TINY))
 
 
 def test_weights_of_differently_normalised_pictures_are_refused(monkeypatch, tmp_path):
-    network = timm_teacher.timm.create_model("vit_tiny_patch16_224")  # mean and standard deviation 0.5
-    monkeypatch.setattr(backbone, "create_timm_network", lambda name, weights: network)
+    network = teacher.timm.create_model("vit_tiny_patch16_224")  # mean and standard deviation 0.5
+    monkeypatch.setattr(start, "create_timm_network", lambda name, weights: network)
     with pytest.raises(SettingError, match="another mean"):
         read_start("timm:vit_tiny_patch16_224", create_model(TINY))
     path = tmp_path / "start.safetensors"
