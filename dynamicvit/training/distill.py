@@ -60,7 +60,8 @@ class Distillation(Objective):
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Start the student in closed form where it has its teacher's trunk."""
         if self.start is not None:
-            self.start(self.student, batches, sorted({0, *self.attention_blocks}))
+            first_stage = min(self.student.config.prune_locations, default=0)
+            self.start(self.student, batches, [block for block in self.attention_blocks if block >= first_stage])
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of the dense model."""

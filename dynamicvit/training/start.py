@@ -131,7 +131,10 @@ def _resampled(positions: Tensor, expected: Tensor) -> Tensor:
 # In closed form ------------------------------------------------------------------------------------------------------
 
 LEVEL = 40.0
-GATHERED = 0.5
+# Shares of the mean patch token that blocks add to the class token. The first block adds a little, by which later
+# queries know what to look for; the answer is gathered behind the stages, so that it rests on the tokens that are left.
+GLANCED = 0.25
+GATHERED = 0.75
 HEAD_IMAGES = 256
 
 
@@ -141,7 +144,7 @@ class ClosedFormStart:
 
     The tokens are the directions of the trunk's features that tell most of the teacher's logits (reduced-rank
     regression), and a constant. The blocks are the identity, but for a few whose attention, uniform at first, gathers
-    the mean of the patch tokens in the class token. The head reads the logits off the directions.
+    the mean of the patch tokens in the class token (the first block a little of it). The head reads the logits off the directions.
 
     Attributes:
         classifier: (classes, channels), the teacher's last layer.
@@ -157,7 +160,7 @@ class ClosedFormStart:
 
         Args:
             batches: with the trunk's features and the teacher's view.
-            gathering: blocks that gather.
+            gathering: blocks that gather, beside the first one.
         """
         pooled: list[Tensor] = []
         kept: list[Batch] = []
@@ -169,7 +172,7 @@ class ClosedFormStart:
         maps, bias, head = reduced_rank(torch.cat(pooled), self.classifier, student.config.embed_dim - 1)
         _make_tokens(student, maps, bias)
         for index, block in enumerate(student.blocks):
-            _make_block(cast(Block, block), gathers=index in gathering)
+            _make_block(cast(Block, block), GATHERED if index in gathering else 0.0 if index else GLANCED)
         student.norm.weight.fill_(_norm_weight(student))
         student.norm.weight[-1] = 1.0
         for predictor in student.score_predictor:
@@ -226,17 +229,17 @@ def _make_tokens(student: DynamicVisionTransformer, maps: Tensor, bias: Tensor) 
     student.cls_token[..., -1] = LEVEL
 
 
-def _make_block(block: Block, *, gathers: bool) -> None:
-    """Make a block the identity, or have it add a part of the mean of what it attends to."""
+def _make_block(block: Block, share: float) -> None:
+    """Make a block add a share of the mean of what it attends to; with none it is the identity."""
     dim = block.norm1.weight.shape[0]
     for layer in (block.mlp.fc2, block.attn.proj):
         layer.weight.zero_()
     for norm in (block.norm1, block.norm2):
         norm.weight.fill_((1.0 + LEVEL**2 / dim) ** 0.5)
         norm.weight[-1] = 1.0
-    if gathers:
+    if share:
         block.attn.qkv.weight[2 * dim :] = torch.eye(dim)
-        block.attn.proj.weight[:-1, :-1] = GATHERED * torch.eye(dim - 1)
+        block.attn.proj.weight[:-1, :-1] = share * torch.eye(dim - 1)
 
 
 def _norm_weight(student: DynamicVisionTransformer) -> float:
