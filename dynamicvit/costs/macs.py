@@ -101,11 +101,11 @@ class MacCounter:
         self._counts[self._running[-1]] += flops // 2
 
 
-class _Interceptor(TorchDispatchMode):
+class _Interceptor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
     """Reports the FLOPs of every operator that has a formula, and runs the others in their parts."""
 
     def __init__(self, record: Callable[[int], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self._record = record
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

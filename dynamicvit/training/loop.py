@@ -60,10 +60,10 @@ DEVICE_BYTES = 4 * 10**9
 _OBJECTIVES = {"sparsify": sparsify.build, "distill": distill.build}
 
 
-def command() -> None:
+def command(arguments: Sequence[str] | None = None) -> None:
     """Run the program from the command line; what a user can mend ends it with one sentence."""
     try:
-        main()
+        main(arguments)
     except DynamicViTError as error:
         # A process that loads photos sends its whole traceback along; the sentence is at its end.
         sys.exit(str(error).strip().rsplit("Error: ", 1)[-1] if str(error).startswith("Caught") else str(error))

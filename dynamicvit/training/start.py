@@ -144,7 +144,8 @@ class ClosedFormStart:
 
     The tokens are the directions of the trunk's features that tell most of the teacher's logits (reduced-rank
     regression), and a constant. The blocks are the identity, but for a few whose attention, uniform at first, gathers
-    the mean of the patch tokens in the class token (the first block a little of it). The head reads the logits off the directions.
+    the mean of the patch tokens in the class token (the first block a little of it). The head reads the logits off the
+    directions.
 
     Attributes:
         classifier: (classes, channels), the teacher's last layer.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.errors import CheckpointError, DynamicViTError, SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
@@ -238,3 +240,26 @@ def _not_downloaded(published: PublishedCheckpoint) -> AvailableModel:
     return AvailableModel(
         published.file_name, published.title, None, published, published.model, (published.keep_ratio,)
     )
+
+
+# Command line --------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """List the models, or fetch one."""
+    parser = argparse.ArgumentParser(
+        prog="dynamicvit models",
+        description="List the models with weights that are here or published, and the files that cannot be used.",
+    )
+    parser.add_argument("--fetch", metavar="NAME", help="download published weights into the cache first")
+    options = parser.parse_args(arguments)
+    if options.fetch is not None:
+        try:
+            load_model(options.fetch, fetch=True)
+        except DynamicViTError as error:
+            sys.exit(str(error))
+    for model in list_available():
+        where = "published" if model.path is None else str(model.path)
+        sys.stdout.write(f"{model.title:32}  {model.model:44}  {where}\n")
+    for problem in list_problems():
+        sys.stderr.write(f"{problem}\n")

@@ -1,0 +1,82 @@
+"""Images are analyzed from the command line: files for each, what is there is kept, what cannot be used is named."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynamicvit.analyze import main, unique_stems
+from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.registry import create_model
+from dynamicvit.weights.io import save_model
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    config = ModelConfig(
+        image_size=64, patch_size=16, embed_dim=16, depth=4, num_heads=2, num_classes=3, prune_locations=(1, 2, 3)
+    )
+    save_model(create_model(config, class_names=["red", "green", "blue"]), tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = tmp_path / "images"
+    (images / "more").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    for name in ("one.png", "more/one.jpg", "more/two.jpg"):
+        Image.fromarray(pixels).save(images / name)
+    (images / "notes.txt").write_text("no image")
+    return images
+
+
+def run(checkpoint, tmp_path, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")])
+    return ended.value.code
+
+
+def test_every_image_of_a_folder_gets_a_sheet_an_animation_and_json(checkpoint, folder, tmp_path):
+    assert run(checkpoint, tmp_path, folder, "--keep-ratio", 0.5) == 0
+    stems = ("one-keep-0.50", "one-2-keep-0.50", "two-keep-0.50")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "gif", "json")}
+    record = json.loads((tmp_path / "out" / "one-keep-0.50.json").read_text())
+    assert record["settings"]["keep_ratio"] == 0.5
+    assert {top["label"] for top in record["dense"]["top"]} == {"red", "green", "blue"}
+
+
+def test_results_that_are_there_are_kept_and_missing_ones_are_made(checkpoint, folder, tmp_path):
+    run(checkpoint, tmp_path, folder / "one.png")
+    kept = tmp_path / "out" / "one-keep-0.70.json"
+    kept.write_text("mine")
+    assert run(checkpoint, tmp_path, folder / "one.png", folder / "more" / "two.jpg") == 0
+    assert kept.read_text() == "mine"
+    assert (tmp_path / "out" / "two-keep-0.70.json").exists()
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_analyzed(checkpoint, folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code = run(checkpoint, tmp_path, folder)
+    assert "broken.png: " in code
+    assert code.count("\n") == 0
+    assert len(list((tmp_path / "out").glob("*.json"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.png"], "There is no image nowhere.png"),
+        (["{folder}", "--keep-ratio", "1.5"], "keep ratio must be above 0"),
+        (["{folder}", "--selector", "best"], "no selector 'best'; choose one of predictor"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_one_sentence(arguments, sentence, checkpoint, folder, tmp_path):
+    assert sentence in run(checkpoint, tmp_path, *(argument.format(folder=folder) for argument in arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_of_images_of_one_name_do_not_overwrite_each_other(tmp_path):
+    assert unique_stems([tmp_path / "a" / "x.png", tmp_path / "x.jpg", tmp_path / "x-2.png"]) == ["x", "x-2", "x-2-2"]
