@@ -230,10 +230,26 @@ def test_two_processes_count_what_one_counts(checkpoint, photos, boxes, tmp_path
     assert found["unreadable"] == expected["unreadable"]
     for entry in (*found["results"], *expected["results"]):
         assert entry.pop("images_per_second") > 0
-    assert found["results"] == expected["results"]
+    assert_near(found["results"], expected["results"])
     for one, other in zip(found["coverage"], expected["coverage"], strict=True):
         assert one["scenes"] == other["scenes"] == 3
         assert one["kept"]["mean"] == pytest.approx(other["kept"]["mean"])
+
+
+def assert_near(found, expected):
+    """Hold nested results to each other; processes with other numbers of threads add in another order."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert_near(found[name], expected[name])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_near(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-4)
+    else:
+        assert found == expected
 
 
 def run_two_processes(options):
