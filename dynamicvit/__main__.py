@@ -11,7 +11,7 @@ from dynamicvit import __version__
 # Name -> the function that takes the arguments, and what it does. Modules are imported when they are asked for: most
 # need torch, and the app needs gradio.
 COMMANDS = {
-    "app": ("interface.main:main", "open the page in the browser"),
+    "app": ("app.main:main", "open the page in the browser"),
     "analyze": ("analyze:main", "which tokens are dropped in images: a sheet, an animation and JSON of each"),
     "models": ("weights.available:main", "list the models that are here, and fetch published ones"),
     "evaluate": ("evaluate:main", "accuracy, agreement, GMACs and speed of a checkpoint on photos"),

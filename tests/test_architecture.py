@@ -50,16 +50,16 @@ def room_of(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_import_only_what_stands_before_them(path):
     room = room_of(path)
-    if room in ("interface", "__init__"):
+    if room in ("app", "__init__"):
         return
     inside = {name.split(".")[1] for name in imports_of(path) if name.startswith("dynamicvit.")}
     assert inside <= ALLOWED[room] | {room}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_interface_knows_gradio_and_only_figures_know_matplotlib(path):
+def test_only_the_app_knows_gradio_and_only_figures_know_matplotlib(path):
     top_level = {name.split(".")[0] for name in imports_of(path)}
-    assert "gradio" not in top_level or room_of(path) == "interface"
+    assert "gradio" not in top_level or room_of(path) == "app"
     assert "matplotlib" not in top_level or room_of(path) == "figures"
 
 

@@ -36,7 +36,7 @@ def test_every_command_explains_itself(name, capsys):
 
 
 def test_a_command_whose_library_is_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dynamicvit.interface.main", None)  # as if importing it failed
+    monkeypatch.setitem(sys.modules, "dynamicvit.app.main", None)  # as if importing it failed
     monkeypatch.setitem(COMMANDS, "app", ("no_such_module_of_ours:main", ""))
     with pytest.raises(ModuleNotFoundError, match="no_such_module_of_ours"):
         main(["app"])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynamicvit.analysis.results import AnalysisSettings, Prediction
-from dynamicvit.models.base import DynamicModel
+from dynamicvit.analysis.results import Prediction
+from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import create_selector
 
 MIN_RATE, MAX_RATE = 4.0, 12.0  # frames a second: below, movement falls apart; above, it costs more than it shows
@@ -61,16 +61,15 @@ def plan_clip(rate: float, seconds: float | None, seconds_per_frame: float, budg
 
 
 @torch.inference_mode()
-def look_at_frame(model: DynamicModel, images: Tensor, settings: AnalysisSettings) -> FrameAnswer:
-    """Run the pruned model on a prepared frame, (1, 3, H, W).
+def look_at_frame(model: DynamicModel, images: Tensor, keep_ratio: KeepRatio) -> FrameAnswer:
+    """Return what the pruned model makes of a prepared frame, (1, 3, H, W), by its own selector.
 
     Raises:
-        SettingError: the settings are not valid for the model, or it has no classifier.
+        SettingError: the keep ratio is not valid for the model, or it has no classifier.
         CheckpointError: the model's numbers are not finite.
     """
-    selector = create_selector(settings.selector, seed=settings.seed)
     model.check_classifier()
-    output = model.forward_stages(images.to(model.device), settings.budget, selector).checked()
+    output = model.forward_stages(images.to(model.device), keep_ratio, create_selector(model.selectors[0])).checked()
     probabilities = output.logits[0].softmax(dim=0)
     best = int(probabilities.argmax())
     prediction = Prediction(best, model.class_names[best], float(probabilities[best]))

@@ -51,8 +51,8 @@ def test_frame_gives_what_an_analysis_gives(keep_ratio: float | tuple[float, ...
         image_size=32, patch_size=4, embed_dim=48, depth=6, num_heads=3, num_classes=10, prune_locations=(1, 3, 5)
     )
     model = create_model(config, class_names=list("abcdefghij"))
-    images, settings = torch.randn(1, 3, 32, 32), AnalysisSettings(keep_ratio)
-    answer, expected = look_at_frame(model, images, settings), analyze(model, images, settings)
+    images = torch.randn(1, 3, 32, 32)
+    answer, expected = look_at_frame(model, images, keep_ratio), analyze(model, images, AnalysisSettings(keep_ratio))
     assert answer.kept_patches == tuple(stage.kept_patches for stage in expected.stages)
     assert answer.prediction.index == expected.pruned.top[0].index
     assert answer.prediction.label == "abcdefghij"[answer.prediction.index]
@@ -64,8 +64,8 @@ def test_a_frame_without_an_answer_is_not_drawn() -> None:
     sizes = {"image_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3, "prune_locations": (1,)}
     model, features = create_model(ModelConfig(**sizes)), create_model(TimmViTConfig(**sizes, num_classes=0))
     torch.nn.init.constant_(model.head.bias, torch.inf)
-    images, settings = torch.randn(1, 3, 32, 32), AnalysisSettings(0.5, "grid")
+    images = torch.randn(1, 3, 32, 32)
     with pytest.raises(CheckpointError, match="not finite"):
-        look_at_frame(model, images, settings)
+        look_at_frame(model, images, 0.5)
     with pytest.raises(SettingError, match="no classifier"):
-        look_at_frame(features, images, settings)
+        look_at_frame(features, images, 0.5)

@@ -1,0 +1,158 @@
+"""The page's own components: their files in ``web/``, the functions that the browser calls, the small ones of all tabs.
+
+A component is a ``gr.HTML``. The browser runs its script once, as a function of ``element``, ``props``, ``trigger``,
+``watch`` and ``server``, when it is mounted.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dynamicvit.app.uploads import UploadError, check_files
+from dynamicvit.app.words import LANGUAGES
+from dynamicvit.errors import DynamicViTError
+
+Payload = dict[str, Any]
+Answer = Callable[..., Payload]
+
+WEB = Path(__file__).parent / "web"
+
+
+def component(
+    name: str,
+    value: Any = None,
+    *,
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
+    asked: Mapping[str, Answer] | None = None,
+    **options: Any,
+) -> gr.HTML:
+    """Return the component whose template, style and script are ``NAME.html``, ``NAME.css`` and ``NAME.js``.
+
+    Args:
+        name: of its files.
+        value: that it starts with.
+        scripts, styles: files that stand before its own; all scripts share one scope.
+        asked: functions that its script calls by these names, as ``server.NAME(...)``. They run past Gradio's queue, by
+            several threads at a time, with whatever a client sends, and need two arguments or more: Gradio hands a
+            single one over bare.
+        options: of ``gr.HTML``.
+    """
+    return gr.HTML(
+        value,
+        apply_default_css=False,
+        html_template=_read(f"{name}.html"),
+        css_template="".join(map(_read, [*styles, f"{name}.css"])),
+        js_on_load="\n".join(['"use strict";', *map(_read, ["shared.js", *scripts, f"{name}.js"])]),
+        server_functions=[_server_function(name, answer) for name, answer in (asked or {}).items()],
+        **options,
+    )
+
+
+def tab_component(
+    name: str,
+    value: Any = None,
+    asked: Mapping[str, Answer] | None = None,
+    *,
+    scripts: Sequence[str] = (),
+    elem_id: str = "",
+) -> gr.HTML:
+    """Return the component of a tab, which shares more with the other tabs; its id is its name when not given."""
+    scripts = ["tab.js", *scripts]
+    return component(name, value, scripts=scripts, styles=["tab.css"], asked=asked, elem_id=elem_id or name)
+
+
+def user_errors(answer: Answer) -> Answer:
+    """Return the function, made to answer ``{"problem": sentence}`` to what the visitor can mend."""
+
+    @wraps(answer)
+    def checked(*arguments: Any) -> Payload:
+        try:
+            return answer(*arguments)
+        except DynamicViTError as error:
+            return {"problem": str(error)}
+
+    return checked
+
+
+def _server_function(name: str, answer: Answer) -> Callable[[object], Payload]:
+    """Return a function as Gradio's browser side calls it: with all arguments in one list."""
+
+    signature = inspect.signature(answer)
+
+    def called(arguments: object) -> Payload:
+        try:
+            check_files(arguments)
+            given = signature.bind(*arguments) if isinstance(arguments, list) else signature.bind()
+        except UploadError as error:
+            return {"problem": str(error)}
+        except TypeError:
+            return {"problem": "This page and the app do not fit together; reload the page."}
+        return answer(*given.args)
+
+    called.__name__ = name
+    return called
+
+
+def _read(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")
+
+
+# The small ones ------------------------------------------------------------------------------------------------------
+
+
+def page_header() -> gr.HTML:
+    """Return title and language switch; its event ``language`` carries the language of the page, at the start too."""
+    return component("header", LANGUAGES, elem_id="head")
+
+
+def example_row(thumbnails: list[Payload]) -> gr.HTML:
+    """Return a row of example images; its event ``choose`` carries the name of the chosen one.
+
+    Args:
+        thumbnails: name, title and data URL of each.
+    """
+    return component("example_row", thumbnails)
+
+
+def current_settings() -> gr.HTML:
+    """Return the line that says what Explore is set to, an input of a tab's events.
+
+    Its value is ``{model, settings, language, is_narrow}``: the model's key, settings as
+    :func:`~dynamicvit.app.inputs.checked_budget` takes them, the language of the page, and whether its window is as
+    narrow as a telephone's; model and settings are missing before Explore has shown anything. Its event ``language``
+    follows the page's language.
+    """
+    return component("current_settings")
+
+
+def progress_line(**options: Any) -> gr.HTML:
+    """Return a line that says how far long work is, from :func:`progress`, :func:`finished` or :func:`problem`."""
+    return component("progress_line", **options)
+
+
+def progress(done: int, total: int, text: str) -> Payload:
+    """Show a bar, and below it the text of a key, in the language of the page.
+
+    Args:
+        done, total: also what stands for the text's ``{done}`` and ``{total}``; a total of 0 shows a bar that only
+            says that something happens.
+        text: the key.
+    """
+    return {"done": done, "total": total, "text": text, "values": {"done": done, "total": total}, "problem": ""}
+
+
+def finished(text: str, **values: object) -> Payload:
+    """Take the bar away and leave the text of a key, with its ``{names}`` filled in."""
+    return {"done": None, "total": None, "text": text, "values": values, "problem": ""}
+
+
+def problem(sentence: str) -> Payload:
+    """Take the bar away and say what went wrong."""
+    return {"done": None, "total": None, "text": "", "values": {}, "problem": sentence}

@@ -1,0 +1,276 @@
+"""What all visitors of one running app share: models, images in bounded memory, one thread that computes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from PIL import Image
+
+from dynamicvit.analysis.prepared import PreparedImage
+from dynamicvit.analysis.results import Analysis
+from dynamicvit.budget import Budget
+from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.images import DecodedImage, display_crop, read
+from dynamicvit.models.base import DynamicModel
+from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
+from dynamicvit.weights.io import load_file
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+FileVersion = tuple[Path, int]  # path and time of the last change
+
+DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
+MAX_MODELS = 3
+MAX_RESULTS = 2048
+MAX_IMAGE_BYTES = 512 * 2**20
+
+
+class BoundedCache(Generic[K, V]):
+    """A mapping for several threads that forgets what was used least recently.
+
+    Args:
+        budget: what all entries together may cost; the newest entry stays even if it costs more alone.
+        cost: of one value; 1 when not given, so that the budget is a number of entries.
+    """
+
+    def __init__(self, budget: int, cost: Callable[[V], int] = lambda value: 1) -> None:
+        self._budget = budget
+        self._cost = cost
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, None when it is unknown or forgotten."""
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def put(self, key: K, value: V) -> list[K]:
+        """Remember a value, forget the oldest ones until the budget is kept, and return their keys."""
+        forgotten = []
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            excess = sum(map(self._cost, self._entries.values())) - self._budget
+            while excess > 0 and len(self._entries) > 1:
+                oldest, cost = next((key, self._cost(value)) for key, value in self._entries.items())
+                del self._entries[oldest]
+                forgotten.append(oldest)
+                excess -= cost
+        return forgotten
+
+    def forget(self, is_meant: Callable[[K], bool]) -> None:
+        """Forget the entries with keys of a kind."""
+        with self._lock:
+            for key in [key for key in self._entries if is_meant(key)]:
+                del self._entries[key]
+
+
+class ModelThread:
+    """Runs all that the models compute on one thread, first come, first served.
+
+    A lock around several threads would not do: OpenMP keeps a team of workers for every thread that ever computed, and
+    two teams get in each other's way; a forward pass then takes twice as long (measured on two cores).
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def __call__(self, work: Callable[[], V]) -> V:
+        """Wait for one's turn, run ``work`` and return what it returns or raise what it raises."""
+        return self._executor.submit(work).result()
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        entry: where it came from, in the model list.
+        version: of its file.
+    """
+
+    entry: AvailableModel
+    version: FileVersion
+    model: DynamicModel
+
+
+@dataclass(frozen=True, eq=False)
+class OpenImage:
+    """An image that a visitor opened, under a key that nobody can guess, or an example under its name.
+
+    Attributes:
+        title: empty for an upload.
+    """
+
+    key: str
+    title: str
+    image: DecodedImage
+    file_name: str = ""
+
+
+class AppState:
+    """Models and images of one running app; what was computed is remembered for all visitors.
+
+    Attributes:
+        run: runs work on the one thread of the models.
+        drawing: held while a figure is drawn.
+
+    Args:
+        checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
+        examples: folder with example images.
+        image_bytes: that the images in memory may take together.
+    """
+
+    def __init__(
+        self, checkpoints: Path | None = None, examples: Path | None = None, *, image_bytes: int = MAX_IMAGE_BYTES
+    ) -> None:
+        self.checkpoints = checkpoints or checkpoint_folder()
+        self.examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.run = ModelThread()
+        self._models: BoundedCache[FileVersion, LoadedModel] = BoundedCache(MAX_MODELS)
+        self._images: BoundedCache[str, OpenImage] = BoundedCache(image_bytes, lambda it: it.image.pixels.nbytes)
+        self._open_examples: dict[str, OpenImage] = {}
+        self._prepared: BoundedCache[tuple[str, FileVersion], PreparedImage] = BoundedCache(
+            image_bytes, lambda it: it.image.pixels.nbytes + it.tensor.nbytes
+        )
+        self._results: BoundedCache[tuple[Hashable, ...], Any] = BoundedCache(MAX_RESULTS)
+        self._loading = threading.Lock()
+        self.drawing = threading.Lock()  # of figures: one at a time, two would each take twice as long
+
+    # Models
+
+    def entries(self) -> list[AvailableModel]:
+        """Look at the folders again and return the models, the ones that need no download first."""
+        return list_available(self.checkpoints)
+
+    def entry(self, key: object) -> AvailableModel:
+        """Return the model of a key.
+
+        Raises:
+            SettingError: no model in the list has it.
+        """
+        found = next((entry for entry in self.entries() if entry.key == key), None)
+        if found is None:
+            raise SettingError("This model is no longer in the list; reload the page and choose another one.")
+        return found
+
+    def first_model(self) -> str | None:
+        """Return the key of the model to start with; None when there is none without a download."""
+        return next((entry.key for entry in self.entries() if entry.is_local), None)
+
+    def unusable_files(self) -> str:
+        """Say which weight files are left out of the list and why; empty when none is."""
+        return " ".join(list_problems(self.checkpoints))
+
+    def load(self, key: object) -> LoadedModel:
+        """Return the model of a key, from memory or from its file; None means the one to start with.
+
+        Raises:
+            DynamicViTError: it is not here, cannot be read or has no pruning stages.
+        """
+        key = key or self.first_model()
+        if key is None:
+            raise SettingError("No model is here yet; choose one in the list and download it.")
+        entry = self.entry(key)
+        if entry.path is None:
+            raise SettingError(f"{entry.title} is not on this machine yet; download it first.")
+        path = entry.path
+        version = (path, path.stat().st_mtime_ns)
+        with self._loading:
+            loaded = self._models.get(version)
+            if loaded is None:
+                loaded = LoadedModel(entry, version, self.run(lambda: load_file(path).to(self.device)))
+                forgotten = self._models.put(version, loaded)
+                self._prepared.forget(lambda pair: pair[1] in forgotten)
+        if not loaded.model.config.num_stages:
+            raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
+        return loaded
+
+    # Images
+
+    def add_image(self, image: DecodedImage, file_name: str = "") -> OpenImage:
+        """Keep a visitor's image under a new key."""
+        opened = OpenImage(secrets.token_urlsafe(16), "", image, file_name)
+        forgotten = self._images.put(opened.key, opened)
+        self._prepared.forget(lambda pair: pair[0] in forgotten)
+        return opened
+
+    def image(self, key: object) -> OpenImage:
+        """Return an image that was opened before, or an example, by its key.
+
+        Raises:
+            ImageError: it is not in memory.
+        """
+        opened = None
+        if isinstance(key, str):
+            opened = self.example(key) if key in self.examples else self._images.get(key)
+        if opened is None:
+            raise ImageError("This picture is no longer in the app's memory; add it again.")
+        return opened
+
+    def example(self, name: str) -> OpenImage:
+        """Return an example image; any number of visitors share one copy.
+
+        Raises:
+            ImageError: there is none of that name.
+        """
+        if name not in self.examples:
+            raise ImageError("There is no such example; choose one of the row.")
+        if name not in self._open_examples:
+            path = self.examples[name]
+            self._open_examples[name] = OpenImage(name, name.replace("-", " ").capitalize(), read(path), path.name)
+        return self._open_examples[name]
+
+    # What models make of images
+
+    def prepared(self, opened: OpenImage, loaded: LoadedModel) -> PreparedImage:
+        """Return an image as a model sees it, from memory or new, its dense result computed."""
+        key = (opened.key, loaded.version)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self.run(lambda: PreparedImage(loaded.model, opened.image))
+            self.run(lambda: prepared.dense)
+            self._prepared.put(key, prepared)
+        return prepared
+
+    def analysis(self, opened: OpenImage, loaded: LoadedModel, budget: Budget) -> Analysis:
+        """Return the analysis of an image by the model's own selector, from memory or new."""
+        key = ("analysis", opened.key, loaded.version, budget)
+        return self.remembered(key, lambda: self._analyze(self.prepared(opened, loaded), budget))
+
+    def _analyze(self, prepared: PreparedImage, budget: Budget) -> Analysis:
+        return self.run(lambda: prepared.analyze(budget))
+
+    def remembered(self, key: tuple[Hashable, ...], make: Callable[[], V]) -> V:
+        """Return what was made for a key before, or what is made of it now."""
+        found: V | None = self._results.get(key)
+        if found is None:
+            found = make()
+            self._results.put(key, found)
+        return found
+
+
+def crop_url(prepared: PreparedImage) -> str:
+    """Return the part of an image that the model sees, as a data URL for the browser."""
+    return data_url(Image.fromarray(display_crop(prepared.image, prepared.crop, DISPLAY_SIDE)))
+
+
+def data_url(image: Image.Image) -> str:
+    """Return an image as a JPEG inside an address."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

@@ -1,0 +1,164 @@
+// Asks the server method by method and draws what each leaves at the end, from the numbers of the patches.
+
+const METHODS = props.value;
+const MAX_SEED = 2147483647;
+const MAX_CARDS = 300;
+
+const cards = new Map(); // what was asked -> answer, oldest first
+let shownFor = null; // picture, model, settings, basis and seed of the cards on the page
+
+const NAMES = {
+  predictor: ["compare.predictor", "compare.predictor_about"],
+  "class-attention": ["compare.class_attention", "compare.class_attention_about"],
+  merging: ["compare.merging", "compare.merging_about"],
+  diversity: ["compare.diversity", "compare.diversity_about"],
+  random: ["compare.random", "compare.random_about"],
+  grid: ["compare.grid", "compare.grid_about"],
+  none: ["compare.none", "compare.none_about"],
+};
+const nameOf = (method) => dynamicvit.say(NAMES[method][0]);
+const basis = () => element.querySelector("[name=compare-basis]:checked").value;
+const seed = () => (part("seed").value.trim() === "" ? NaN : Number(part("seed").value));
+const hasSeed = () => Number.isInteger(seed()) && seed() >= 0 && seed() <= MAX_SEED;
+
+/** Everything that the cards depend on; the seed only where chance decides. */
+const asked = () => {
+  const { image, model, settings } = dynamicvit.scene;
+  return { image, model, settings, basis: basis(), seed: seed() };
+};
+const keyOf = (question, method) => {
+  const parts = { ...question, method, seed: method === "random" ? question.seed : 0 };
+  return JSON.stringify([parts.image, parts.model, parts.settings, parts.basis, parts.seed, parts.method]);
+};
+const known = (method) => cards.get(keyOf(asked(), method));
+const missing = () => METHODS.filter((method) => !known(method));
+
+const run = createRun({
+  ask(method) {
+    const { image, model, settings, basis: equal, seed: drawn } = asked();
+    return server.compare_method(image, model, settings, method, equal, drawn);
+  },
+  receive(card, method) {
+    remember(cards, keyOf(asked(), method), card, MAX_CARDS);
+    showCards();
+  },
+  finish: showEnd,
+});
+
+// What is shown ---------------------------------------------------------------------------------------------------
+
+/** Follows picture, model, settings, basis and seed: what is known of them is shown at once. */
+function refresh() {
+  const scene = dynamicvit.scene;
+  const question = scene && JSON.stringify([asked(), dynamicvit.language]);
+  if (question && question === shownFor) return;
+  run.stop();
+  shownFor = question;
+  showMessage(scene ? "" : dynamicvit.say("tabs.no_scene"));
+  if (!scene) {
+    part("start").hidden = true;
+    return;
+  }
+  setText("title", dynamicvit.say("compare.title", { title: scene.title }));
+  setText("about", dynamicvit.say("compare.about", { setting: settingText(scene.settings) }));
+  if (!hasSeed()) showMessage(dynamicvit.say("compare.bad_seed"));
+  showCards();
+  showEnd();
+}
+
+function showEnd() {
+  if (!dynamicvit.scene) return;
+  const isComplete = missing().length === 0;
+  part("start").hidden = run.isRunning || isComplete;
+  part("start").disabled = !hasSeed();
+  setText("verdict", isComplete ? verdict() : "");
+}
+
+function verdict() {
+  const reduced = METHODS.filter((method) => method !== "none");
+  const [same, other] = [true, false].map((agrees) => reduced.filter((method) => known(method).agrees === agrees));
+  if (!other.length) return dynamicvit.say("compare.verdict_all");
+  if (!same.length) return dynamicvit.say("compare.verdict_none");
+  const names = { same: listed(same.map(nameOf)), other: listed(other.map(nameOf)) };
+  return dynamicvit.say("compare.verdict_some", names);
+}
+
+function showCards() {
+  const shown = METHODS.filter(known);
+  const drawings = shown.map(showCard);
+  part("cards").replaceChildren(...drawings.map(({ node }) => node));
+  if (!shown.length) return;
+  const colours = paintColours(part("compare"));
+  for (const { canvas, card } of drawings) {
+    const view = { pixels: dynamicvit.pixels, grid: card.grid, stage: card.kept && card, mark: null };
+    paintView(canvas, view, { layer: card.groups ? "merged" : "faded", outline: true }, colours);
+  }
+}
+
+function showCard(method) {
+  const card = known(method);
+  const all = card.grid[0] * card.grid[1];
+  const node = document.createElement("li");
+  node.className = "card";
+  node.dataset.method = method;
+  const head = append(node, "div", "", { class: "card-head" });
+  append(head, "h3", nameOf(method));
+  append(head, "p", dynamicvit.say(NAMES[method][1], { seed: seed() }), { class: "quiet" });
+  const canvas = append(node, "canvas", "", { role: "img", "aria-label": imageText(method, card, all) });
+  const facts = append(node, "div", "", { class: "facts" });
+  append(facts, "p", card.label, { class: "answer" });
+  append(facts, "p", card.percent);
+  append(facts, "span", "", { class: "bar" }).style.setProperty("--share", card.share);
+  showAgreement(facts, method, card);
+  append(facts, "p", dynamicvit.say("compare.cost", card));
+  if (card.kept) append(facts, "p", ratioText(card), { class: "quiet" });
+  append(facts, "p", countText(card, all), { class: "quiet" });
+  return { node, canvas, card };
+}
+
+function showAgreement(facts, method, { agrees }) {
+  if (method === "none") append(facts, "p", dynamicvit.say("compare.reference"), { class: "agreement-reference" });
+  else if (agrees) append(facts, "p", `✓ ${dynamicvit.say("compare.same")}`, { class: "agreement-same" });
+  else append(facts, "p", `≠ ${dynamicvit.say("compare.other")}`, { class: "agreement-other" });
+}
+
+function ratioText({ ratios }) {
+  if (!ratios.length) return dynamicvit.say("compare.adaptive");
+  if (ratios.length === 1) return dynamicvit.say("compare.ratio", { ratio: ratios[0] });
+  return dynamicvit.say("compare.stage_ratios", { ratios: listed(ratios) });
+}
+
+function countText({ kept, groups }, all) {
+  const counts = { kept: kept?.length ?? all, all };
+  return groups ? dynamicvit.say("compare.merged", counts) : dynamicvit.say("compare.kept", counts);
+}
+
+function imageText(method, { kept, groups }, all) {
+  const values = { method: nameOf(method), kept: kept?.length, all };
+  if (!kept) return dynamicvit.say("compare.image_all", values);
+  return groups ? dynamicvit.say("compare.image_merged", values) : dynamicvit.say("compare.image_kept", values);
+}
+
+// Events ----------------------------------------------------------------------------------------------------------
+
+function onLanguage() {
+  dynamicvit.translate(element);
+  refresh();
+}
+
+const redraw = () => { if (dynamicvit.scene) showCards(); };
+
+part("start").addEventListener("click", () => run.start(missing()));
+part("stop").addEventListener("click", () => run.stop());
+part("seed").addEventListener("input", refresh);
+for (const choice of element.querySelectorAll("[name=compare-basis]")) choice.addEventListener("change", refresh);
+let width = 0;
+new ResizeObserver(() => {
+  if (element.clientWidth === width) return;
+  width = element.clientWidth;
+  redraw();
+}).observe(element);
+new MutationObserver(redraw).observe(document.body, { attributes: true, attributeFilter: ["class"] }); // dark mode
+dynamicvit.on("language", onLanguage);
+dynamicvit.on("scene", refresh);
+onLanguage();

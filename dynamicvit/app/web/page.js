@@ -1,0 +1,152 @@
+// Runs in the page's head, before any component: what the components share in the browser.
+// `dynamicvitTexts` (language -> key -> text) is defined just before.
+"use strict";
+
+window.dynamicvit = (() => {
+  const STORE = "dynamicvit-language";
+  const listeners = { language: [], scene: [], jump: [], link: [], open: [] };
+  let language = firstLanguage();
+  let scene = null;
+  let pixels = null;
+  let link = null;
+
+  function firstLanguage() {
+    const asked = new URLSearchParams(location.search).get("lang");
+    const wishes = [asked, readStore(), ...navigator.languages.map((code) => code.slice(0, 2))];
+    return wishes.find((code) => Object.hasOwn(dynamicvitTexts, code ?? "")) ?? "en";
+  }
+
+  /** Storage can be forbidden, for instance in a frame of another site. */
+  function readStore() {
+    try {
+      return localStorage.getItem(STORE);
+    } catch {
+      return null;
+    }
+  }
+
+  function writeStore(code) {
+    try {
+      localStorage.setItem(STORE, code);
+    } catch {
+      // The choice then lasts as long as the page.
+    }
+  }
+
+  function tell(event, detail) {
+    for (const listener of listeners[event]) listener(detail);
+  }
+
+  return {
+    /** Code of the language that the page is in. */
+    get language() {
+      return language;
+    },
+    setLanguage(code) {
+      language = code;
+      writeStore(code);
+      document.documentElement.lang = code;
+      tell("language", code);
+    },
+    /** Gives the text of a key with its {names} filled in. */
+    say(key, values = {}) {
+      return dynamicvitTexts[language][key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+    },
+    /** Fills what data-text names as content, and what data-text-label and -title name as attributes. */
+    translate(root) {
+      const say = this.say;
+      for (const node of root.querySelectorAll("[data-text]")) node.textContent = say(node.dataset.text);
+      for (const node of root.querySelectorAll("[data-text-label]")) {
+        node.setAttribute("aria-label", say(node.dataset.textLabel));
+      }
+      for (const node of root.querySelectorAll("[data-text-title]")) node.title = say(node.dataset.textTitle);
+      for (const node of root.querySelectorAll("[data-hint]")) {
+        node.textContent = "?";
+        node.setAttribute("aria-label", say("hint.label", { term: say(node.dataset.hint) }));
+      }
+    },
+    /** What the explorer shows now: {image, model, title, settings}; null before the first picture. */
+    get scene() {
+      return scene;
+    },
+    /** What the model sees of the picture that the explorer shows: an image element. */
+    get pixels() {
+      return pixels;
+    },
+    publish(next, seen) {
+      scene = next;
+      pixels = seen;
+      tell("scene", scene);
+    },
+    /** Asks the explorer to show other settings of the same picture, for instance {keep_ratio: 0.5}. */
+    jump(settings) {
+      tell("jump", settings);
+    },
+    /** The address that reopens what is shown: {url, holdsPicture}; null before the first picture. */
+    get link() {
+      return link;
+    },
+    publishLink(next) {
+      link = next;
+      tell("link", link);
+    },
+    /** Asks the page for a picture of this visit or an example, a model, settings, a view and a patch. */
+    open(request) {
+      tell("open", request);
+    },
+    /** Calls listener(detail) at each event: "language" (code), "scene" and "link" (what is shown), "jump", "open". */
+    on(event, listener) {
+      listeners[event].push(listener);
+    },
+  };
+})();
+document.documentElement.lang = dynamicvit.language;
+
+// Hints: <button class="hint" type="button" data-hint="about.token"></button> says what the word means, the text of
+// "about.token" + "_text", in a bubble on hover, focus and tap. Filled in by translate().
+(() => {
+  let bubble = null;
+  let owner = null;
+
+  function show(button) {
+    if (button === owner) return;
+    hide();
+    owner = button;
+    bubble ??= Object.assign(document.createElement("div"), { id: "hint-bubble", role: "tooltip", popover: "manual" });
+    bubble.textContent = dynamicvit.say(`${button.dataset.hint}_text`);
+    document.querySelector(".gradio-container").append(bubble);
+    button.setAttribute("aria-describedby", bubble.id);
+    bubble.showPopover(); // in the top layer: nothing on the page clips it
+    const [box, size] = [button.getBoundingClientRect(), bubble.getBoundingClientRect()];
+    const fitsBelow = box.bottom + 6 + size.height < innerHeight;
+    bubble.style.top = `${fitsBelow ? box.bottom + 6 : Math.max(4, box.top - 6 - size.height)}px`;
+    bubble.style.left = `${Math.max(8, Math.min(box.left - 12, innerWidth - size.width - 8))}px`;
+  }
+
+  function hide() {
+    if (!owner) return;
+    owner.removeAttribute("aria-describedby");
+    owner = null;
+    bubble.hidePopover();
+  }
+
+  const hintAt = (event) => event.target.closest?.(".hint");
+  for (const name of ["pointerover", "focusin", "click"]) {
+    document.addEventListener(name, (event) => {
+      if (hintAt(event)) show(hintAt(event));
+      else if (name !== "focusin" && event.target !== bubble && owner !== document.activeElement) hide();
+    });
+  }
+  document.addEventListener("focusout", (event) => hintAt(event) && hide());
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  document.addEventListener("scroll", hide, true);
+})();
+
+// Gradio's dropdown opens again when Tab leaves it, and then covers the examples: it sees the key after the blur.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key === "Tab" && event.target.closest("#model")) event.stopImmediatePropagation();
+  },
+  true,
+);

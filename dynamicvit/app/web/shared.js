@@ -1,0 +1,38 @@
+// Stands before the script of every component, in the same function: Gradio gives a component one script, which it runs
+// once, when the component is mounted, as a function of `element`, `props`, `trigger`, `watch` and `server`. Words are put
+// in place always as text and never as markup.
+
+const part = (name, from = element) => from.querySelector(`[data-part="${name}"]`);
+const setText = (name, text, from = element) => { part(name, from).textContent = text; };
+
+/** Makes an element with attributes and a text, and puts it at the end of a parent. */
+function append(parent, tag, text = "", attributes = {}) {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  parent.append(node);
+  return node;
+}
+
+/** Gives the server's answer, or the sentence that says why there is none. */
+async function call(send) {
+  const noAnswer = () => ({ problem: dynamicvit.say("page.no_answer") });
+  try {
+    return (await send()) ?? noAnswer();
+  } catch {
+    return noAnswer();
+  }
+}
+
+/** Puts a value into a Map, which forgets its oldest ones when it holds too many. */
+function remember(store, key, value, most) {
+  store.delete(key);
+  store.set(key, value);
+  if (store.size > most) store.delete(store.keys().next().value);
+}
+
+/** Joins items into a list as one says it. */
+function listed(items) {
+  const [separator, last] = [dynamicvit.say("list.separator"), dynamicvit.say("list.and")];
+  return [items.slice(0, -1).join(separator), items.at(-1)].filter(Boolean).join(last);
+}

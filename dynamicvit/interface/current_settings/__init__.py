@@ -1,1 +1,0 @@
-"""The line that tells a tab, and its visitor, which model settings the explorer has."""

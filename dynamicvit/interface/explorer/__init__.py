@@ -1,1 +1,0 @@
-"""The explorer: a Gradio component with its own template, style and script."""

@@ -1,1 +1,0 @@
-"""The head of the page: title, one sentence, and the switch of languages."""

@@ -1,1 +1,0 @@
-"""How far a long piece of work is, and what went wrong."""

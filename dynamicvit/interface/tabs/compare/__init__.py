@@ -1,1 +1,0 @@
-"""The tab that reduces the tokens of one picture in several ways, at equal cost."""

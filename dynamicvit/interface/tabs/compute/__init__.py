@@ -1,1 +1,0 @@
-"""The tab that shows in which parts of the model the compute goes."""

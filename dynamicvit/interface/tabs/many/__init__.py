@@ -1,1 +1,0 @@
-"""Many pictures at a time: average keep maps, agreement and savings."""

@@ -1,1 +1,0 @@
-"""The tab that lowers the keep ratio step by step until the prediction flips."""

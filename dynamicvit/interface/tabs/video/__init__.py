@@ -1,1 +1,0 @@
-"""A short clip: what each stage keeps of every frame."""

@@ -1,0 +1,49 @@
+"""axe-core on every tab, light and dark: nothing but what Gradio itself owns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Page, needs_browser
+
+from dynamicvit.app.tabs import TABS
+from dynamicvit.app.words import words_in
+
+pytestmark = needs_browser
+
+AXE = Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js"
+# Rule and place of what Gradio draws and offers no way to change.
+GRADIOS_OWN = {
+    # The buttons of upload boxes are named "Click to upload or drop files", whatever words stand in them.
+    ("label-content-name-mismatch", "button[aria-dropeffect]"),
+}
+VIOLATIONS = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, html }) => [id, target.join(" "), html]));
+}"""
+
+
+def violations(page: Page) -> set[tuple[str, str, str]]:
+    return {(rule, place, html[:200]) for rule, place, html in page.raw.evaluate(VIOLATIONS)}
+
+
+def is_gradios_own(page: Page, rule: str, place: str) -> bool:
+    return any(
+        rule == known and page.raw.locator(place).first.evaluate(f"(node) => Boolean(node.closest('{home}'))")
+        for known, home in GRADIOS_OWN
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["explore", *TABS])
+def test_no_tab_has_a_violation_of_ours(open_page: Any, theme: str, name: str) -> None:
+    page = open_page(query=f"?__theme={theme}&lang=en")
+    page.raw.get_by_role("tab", name=words_in("en")(f"tab.{name}"), exact=True).click()
+    if name == "about":
+        page.raw.locator("#about svg").wait_for(timeout=30_000)
+    page.raw.wait_for_timeout(400)  # transitions of colours have ended
+    page.raw.evaluate(AXE.read_text(encoding="utf-8"))
+    ours = [found for found in violations(page) if not is_gradios_own(page, found[0], found[1])]
+    assert not ours

@@ -1,0 +1,69 @@
+"""The page as a service, and what it says about models, without a browser."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import EXAMPLES
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from dynamicvit.app.api import analyze_bytes
+from dynamicvit.app.layout import build, launch_options
+from dynamicvit.app.state import AppState
+
+# Gradio and its client use what their own dependencies call deprecated; as errors these would end its threads.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def client(state: AppState) -> Iterator[Client]:
+    page = build(state)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield Client(address, verbose=False)
+    page.close()
+
+
+def test_program_analyses_a_picture_file(client: Client, state: AppState) -> None:
+    picture = EXAMPLES / "cat.jpg"
+    answer = client.predict(handle_file(picture), 0.5, api_name="/analyze")
+    assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
+    assert answer == analyze_bytes(state, picture.read_bytes(), 0.5, None)
+
+
+def test_program_is_told_what_is_wrong(client: Client, state: AppState) -> None:
+    with pytest.raises(AppError, match=r"from 0\.10 to 1\.00"):
+        client.predict(handle_file(EXAMPLES / "cat.jpg"), 1.5, api_name="/analyze")
+
+
+def test_only_uploads_are_read(client: Client, state: AppState) -> None:
+    on_the_server = {"path": str(EXAMPLES / "cat.jpg")}
+    with pytest.raises(AppError, match="Upload the file first"):
+        client.predict(on_the_server, 0.5, api_name="/analyze")
+
+
+def test_only_the_analysis_is_public(client: Client) -> None:
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze"]
+
+
+HOSTILE = [None, True, -1, math.nan, 10**400, "", "x" * 10_000, "\0", [], [[]], {}, {"image": ["x"], "settings": 7}]
+
+
+def test_no_argument_makes_a_function_that_the_browser_calls_fail(state: AppState) -> None:
+    page = build(state)
+    values = [value for block in page.blocks.values() for value in vars(block).values()]
+    functions = [value for value in values if getattr(value, "_is_server_fn", False)]
+    assert len(functions) >= 8
+    for function, value in itertools.product(functions, HOSTILE):
+        for number in range(8):
+            assert "problem" in function([value] * number)
+            assert isinstance(function(["cat", state.first_model(), *[value] * number]), dict)
+        assert "problem" in function(value)
+
+
+def test_building_leaves_no_files_in_the_source_tree(client: Client) -> None:
+    assert not list((Path(__file__).parents[2] / "dynamicvit").rglob("*.pyi"))

@@ -1,0 +1,83 @@
+"""What is kept for visitors is bounded and cannot be guessed."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynamicvit.app.state import AppState, BoundedCache, ModelThread
+from dynamicvit.errors import ImageError
+from dynamicvit.images import DecodedImage
+
+
+def picture(side: int) -> DecodedImage:
+    return DecodedImage(np.zeros((side, side, 3), np.uint8), "PNG")
+
+
+def test_least_recently_used_entry_is_forgotten() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    cache.get("a")
+    cache.put("c", 3)
+    assert [cache.get(key) for key in "abc"] == [1, None, 3]
+
+
+def test_newest_entry_stays_even_over_budget() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(10, cost=lambda value: value)
+    cache.put("small", 1)
+    cache.put("large", 11)
+    assert cache.get("large") == 11
+    assert cache.get("small") is None
+
+
+def test_pictures_are_bounded_by_their_bytes() -> None:
+    state = AppState(image_bytes=2 * 8 * 8 * 3)
+    keys = [state.add_image(picture(8)).key for _ in range(3)]
+    assert state.image(keys[2]).key == keys[2]
+    assert state.image(keys[1]).key == keys[1]
+    with pytest.raises(ImageError, match="add it again"):
+        state.image(keys[0])
+
+
+def test_what_was_computed_of_a_forgotten_picture_or_model_is_let_go(checkpoints: Path) -> None:
+    state = AppState(checkpoints, image_bytes=2**20)
+    loaded = state.load(None)
+    prepared = weakref.ref(state.prepared(state.add_image(picture(64)), loaded))
+    assert prepared() is not None
+    state.add_image(picture(600))
+    gc.collect()
+    assert prepared() is None
+
+
+def test_same_picture_of_two_visitors_gets_two_long_keys() -> None:
+    state = AppState()
+    first, second = state.add_image(picture(8)), state.add_image(picture(8))
+    assert first.key != second.key
+    assert len(first.key) >= 20
+
+
+def test_all_work_runs_on_one_thread_in_the_order_of_asking() -> None:
+    run, begun = ModelThread(), threading.Event()
+    order: list[str] = []
+    first = threading.Thread(target=lambda: run(lambda: (begun.set(), time.sleep(0.05), order.append("first"))))
+    first.start()
+    begun.wait(5)
+    names = {run(lambda: (order.append("second"), threading.current_thread().name)[1]) for _ in range(3)}
+    first.join()
+    assert order == ["first", "second", "second", "second"]
+    assert len(names) == 1
+    assert threading.current_thread().name not in names
+
+
+def test_an_error_of_the_work_reaches_who_asked_and_the_thread_lives_on() -> None:
+    run = ModelThread()
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
+    assert run(lambda: 2) == 2
