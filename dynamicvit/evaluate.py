@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
 
 
 def find_photos(paths: Sequence[Path], labels: Path | None, class_names: Sequence[str]) -> PhotoListing:
-    """Give the photos of all the paths, with the labels that they have for a model with classes of these names.
+    """Return the photos of all the paths, with the labels that they have for a model with classes of these names.
 
     Raises:
         ImageError: a path or the labels cannot be read, or the labels are of other photos.
@@ -187,7 +187,7 @@ def notes_on(listing: PhotoListing, source: Path) -> list[str]:
 
 
 def list_settings(options: argparse.Namespace, model: DynamicModel) -> list[EvaluationSetting]:
-    """Give dense and then each combination of ratio, selector and seed once; a dense model has no default ratio."""
+    """Yield dense and then each combination of ratio, selector and seed once; a dense model has no default ratio."""
     ratios = options.keep_ratio or ([0.7] if model.config.num_stages else [])
     pruned = [
         EvaluationSetting(ratio, selector, seed)
@@ -199,7 +199,7 @@ def list_settings(options: argparse.Namespace, model: DynamicModel) -> list[Eval
 
 
 def describe_run(options: argparse.Namespace, processes: Processes) -> Run:
-    """Give what the results are made with."""
+    """Return what the results are made with."""
     return Run(
         checkpoint=options.checkpoint.name,
         sha256_prefix=_sha256(options.checkpoint)[:16],

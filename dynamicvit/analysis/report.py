@@ -68,13 +68,13 @@ class Report:
 
 
 def identify_picture(image: DecodedImage, name: str) -> PictureIdentity:
-    """Give the identity of a picture that was decoded from a file of that name."""
+    """Return the identity of a picture that was decoded from a file of that name."""
     height, width = image.pixels.shape[:2]
     return PictureIdentity(name, (width, height), image.sha256)
 
 
 def identify_checkpoint(path: Path, name: str) -> ModelIdentity:
-    """Give the identity of a weight file of the model of that name; each state of a file is read once."""
+    """Return the identity of a weight file of the model of that name; each state of a file is read once."""
     status = path.stat()
     return ModelIdentity(name, path.name, _file_sha256(path, status.st_mtime_ns, status.st_size)[:16])
 
@@ -89,7 +89,7 @@ def _file_sha256(path: Path, mtime_ns: int, size_bytes: int) -> str:
 
 
 def to_json(report: Report) -> Json:
-    """Give a report as plain lists, strings and numbers; :func:`from_json` gives an equal report back."""
+    """Return a report as plain lists, strings and numbers; :func:`from_json` gives an equal report back."""
     analysis = report.analysis
     picture, model = report.picture, report.model
     return {
@@ -148,7 +148,7 @@ def read_report(source: str | bytes | Path) -> Report:
 
 
 def from_json(data: Any) -> Report:
-    """Give the report that :func:`to_json` wrote; what follows from the rest (GMACs, agreement) is not read.
+    """Return the report that :func:`to_json` wrote; what follows from the rest (GMACs, agreement) is not read.
 
     Raises:
         ReportError: ``data`` is no such report, or contradicts itself.
@@ -225,7 +225,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: Any, kind: type[int] | type[float]) -> Any:
-    """Give a finite number that is not negative; a whole one stands for a fraction, not the other way round."""
+    """Return a finite number that is not negative; a whole one stands for a fraction, not the other way round."""
     allowed = int if kind is int else (int, float)
     _require(isinstance(value, allowed) and not isinstance(value, bool))
     number = kind(value)

@@ -13,7 +13,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 
 
 def to_csv(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Give a table as CSV (RFC 4180); a text that could be taken for a formula gets a leading apostrophe.
+    """Return a table as CSV (RFC 4180); a text that could be taken for a formula gets a leading apostrophe.
 
     Source: OWASP, "CSV Injection".
     """

@@ -58,7 +58,7 @@ class Survey:
     times_kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.int64))
 
     def including(self, name: str, analysis: Analysis) -> Survey:
-        """Give the survey with one more picture.
+        """Return the survey with one more picture.
 
         Raises:
             SettingError: its model has other stages or another grid of patches than that of the pictures before.
@@ -104,7 +104,7 @@ class Survey:
 
 
 def _kept_masks(analysis: Analysis) -> NDArray[np.int64]:
-    """Give (S, rows, columns): 1 where a stage kept the patch, else 0."""
+    """Return (S, rows, columns): 1 where a stage kept the patch, else 0."""
     masks = np.zeros((len(analysis.stages), analysis.num_patches), dtype=np.int64)
     for mask, stage in zip(masks, analysis.stages, strict=True):
         mask[list(stage.kept_patches)] = 1

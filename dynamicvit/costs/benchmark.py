@@ -95,7 +95,7 @@ def take_turns(
     budget_ms: float,
     execute: Execute | None = None,
 ) -> list[tuple[Result, Result]]:
-    """Call two functions in turn, after one warm-up of each, and give what they gave in each round.
+    """Call two functions in turn, after one warm-up of each, and return what they gave in each round.
 
     Args:
         first, second: what is to be compared.

@@ -196,7 +196,7 @@ def _best_classes(logits: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def _timed_answer(model: DynamicModel, images: Tensor, setting: EvaluationSetting) -> tuple[Tensor, float]:
-    """Give the logits on the CPU and the seconds until they were there, which waits for a GPU too."""
+    """Return the logits on the CPU and the seconds until they were there, which waits for a GPU too."""
     selector = create_selector(setting.selector, seed=setting.seed)
     start = time.perf_counter()
     output = model.forward_stages(images, setting.keep_ratio, selector)

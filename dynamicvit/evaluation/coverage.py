@@ -84,7 +84,7 @@ class Coverage:
 
 
 def read_boxes(path: Path) -> dict[str, SceneBoxes]:
-    """Give photo name -> boxes from JSON: ``{name: {"size": [w, h], "objects": [{"box": [l, t, r, b]}, ...]}}``.
+    """Return photo name -> boxes from JSON: ``{name: {"size": [w, h], "objects": [{"box": [l, t, r, b]}, ...]}}``.
 
     Raises:
         ImageError: the file is missing or is not of that form.
@@ -148,7 +148,7 @@ def patches_inside(boxes: Tensor, crop: CropBox, side: int) -> Tensor:
 
 
 def central_patches(side: int) -> Tensor:
-    """Give the patches of a square grid, the nearest to its centre first; equally near ones row by row."""
+    """Return the patches of a square grid, the nearest to its centre first; equally near ones row by row."""
     offsets = (2 * torch.arange(side) - (side - 1)) ** 2
     return (offsets[:, None] + offsets[None, :]).flatten().argsort(stable=True)
 
@@ -172,7 +172,7 @@ def _cover(model: DynamicModel, images: Tensor, inside: Tensor, setting: Evaluat
 
 
 def _inside_boxes(batch: Batch, boxes: dict[str, SceneBoxes], side: int) -> Tensor:
-    """Give (B, side * side) bool: whose patches' centres lie inside boxes."""
+    """Return (B, side * side) bool: whose patches' centres lie inside boxes."""
     return torch.stack(
         [
             patches_inside(_scaled_boxes(photo.name, boxes[photo.name], size), crop, side)
@@ -182,7 +182,7 @@ def _inside_boxes(batch: Batch, boxes: dict[str, SceneBoxes], side: int) -> Tens
 
 
 def _scaled_boxes(name: str, scene: SceneBoxes, size: tuple[int, int]) -> Tensor:
-    """Give the boxes in pixels of the decoded picture, which is smaller than the stored one if that is very large."""
+    """Return the boxes in pixels of the decoded picture, which is smaller than the stored one if that is very large."""
     x_scale, y_scale = size[0] / scene.size[0], size[1] / scene.size[1]
     if abs(x_scale / y_scale - 1) > _SIZE_TOLERANCE:
         drawn_on = f"{scene.size[0]:g} x {scene.size[1]:g}"

@@ -32,7 +32,7 @@ class Processes:
     device: torch.device
 
     def gather(self, items: Sequence[Item]) -> list[Item]:
-        """Give every process the items of all processes; they must be picklable."""
+        """Return to every process the items of all processes; they must be picklable."""
         if self.count == 1:
             return list(items)
         from accelerate.utils import gather_object

@@ -69,7 +69,7 @@ class Report:
 
 
 def as_markdown(report: Report) -> str:
-    """Give the tables and what has to be known to read them, as Markdown."""
+    """Return the tables and what has to be known to read them, as Markdown."""
     dense = report.evaluations[0]
     parts = [_evaluation_table(report.evaluations)]
     if dense.labelled == 0:
@@ -89,7 +89,7 @@ def as_markdown(report: Report) -> str:
 
 
 def as_record(report: Report) -> dict[str, Any]:
-    """Give everything for JSON: one record for each row of the tables; shares are in [0, 1]."""
+    """Return everything for JSON: one record for each row of the tables; shares are in [0, 1]."""
     return {
         "made_with": asdict(report.made_with),
         "photos_found": report.found,
@@ -144,7 +144,7 @@ def _coverage_table(results: Sequence[Coverage]) -> str:
 
 
 def _evaluation_records(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Give one JSON record for each row of the table; shares are in [0, 1]."""
+    """Return one JSON record for each row of the table; shares are in [0, 1]."""
     return [
         {
             **_setting_record(some),
@@ -164,7 +164,7 @@ def _evaluation_records(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
 
 
 def _coverage_records(results: Sequence[Coverage]) -> list[dict[str, Any]]:
-    """Give one JSON record for each row of the table; shares are in [0, 1]."""
+    """Return one JSON record for each row of the table; shares are in [0, 1]."""
     return [
         {
             **_setting_record(some),
@@ -199,7 +199,7 @@ def _setting_record(some: Sequence[Evaluation] | Sequence[Coverage]) -> dict[str
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """Give mean, sample standard deviation (None for one seed) and the values; None for what was not measured."""
+    """Return mean, sample standard deviation (None for one seed) and the values; None for what was not measured."""
     if any(math.isnan(value) for value in values):
         return {"mean": None, "standard_deviation": None, "values": None}
     deviation = stdev(values) if len(values) > 1 else None

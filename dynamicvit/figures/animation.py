@@ -60,7 +60,7 @@ def stage_frames(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
 
 
 def animation_bytes(frames: list[Frame], file_format: str) -> bytes:
-    """Give frames as a file that repeats for ever: ``gif`` or ``webp``."""
+    """Return frames as a file that repeats for ever: ``gif`` or ``webp``."""
     pictures = [Image.fromarray(frame.pixels) for frame in frames]
     if file_format == "gif":
         pictures = _share_palette(pictures)
@@ -78,7 +78,7 @@ def animation_bytes(frames: list[Frame], file_format: str) -> bytes:
 
 
 def _share_palette(pictures: list[Image.Image]) -> list[Image.Image]:
-    """Give all frames one palette, so that what stays does not flicker."""
+    """Bring all frames to one palette, so that what stays does not flicker."""
     both = Image.new("RGB", (pictures[0].width, 2 * pictures[0].height))
     both.paste(pictures[0], (0, 0))
     both.paste(pictures[-1], (0, pictures[0].height))

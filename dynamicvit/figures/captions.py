@@ -51,7 +51,7 @@ class Captions:
     fonts: tuple[str, ...] = (DEFAULT_FONT,)
 
     def written_with(self, fonts: tuple[str, ...]) -> Self:
-        """Give the same words in other fonts."""
+        """Return the same words in other fonts."""
         return replace(self, fonts=fonts)
 
 
@@ -59,7 +59,7 @@ ENGLISH = Captions()
 
 
 def chinese_font() -> str | None:
-    """Give an installed font that can write Chinese; None when there is none."""
+    """Return an installed font that can write Chinese; None when there is none."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())

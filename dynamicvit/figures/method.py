@@ -56,7 +56,7 @@ def method_figure(
 
 
 def _tokens_along_depth(analysis: Analysis, depth: int) -> list[int]:
-    """Give the number of patch tokens that each block computes on."""
+    """Return the number of patch tokens that each block computes on."""
     counts = [analysis.num_patches] * depth
     for stage in analysis.stages:
         counts[stage.block :] = [len(stage.kept_patches)] * (depth - stage.block)
@@ -102,7 +102,7 @@ def _draw_stage(
 
 
 def _veil(stage: StageView, grid: tuple[int, int]) -> np.ndarray:
-    """Give an RGBA picture, one pixel for each patch, that fades what is dropped."""
+    """Return an RGBA picture, one pixel for each patch, that fades what is dropped."""
     veil = np.zeros((*grid, 4))
     veil[..., :3] = 1.0
     veil.reshape(-1, 4)[:, 3] = 0.8

@@ -36,7 +36,7 @@ def fade_dropped(
 
 
 def kept_edges(kept_patches: Sequence[int], grid: tuple[int, int]) -> list[Segment]:
-    """Give the borders between kept and dropped patches as line segments from (x, y) to (x, y), in patches.
+    """Return the borders between kept and dropped patches as line segments from (x, y) to (x, y), in patches.
 
     Args:
         kept_patches: row-major indices in the grid.

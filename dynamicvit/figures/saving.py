@@ -19,7 +19,7 @@ _NO_DATE: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"D
 
 
 def figure_bytes(figure: Figure, file_format: str) -> bytes:
-    """Give a figure as a file: ``png`` at the figure's own resolution, ``pdf`` or ``svg`` with words kept as text."""
+    """Return a figure as a file: ``png`` at the figure's own resolution, ``pdf`` or ``svg`` with words kept as text."""
     from matplotlib import rc_context
 
     data = io.BytesIO()

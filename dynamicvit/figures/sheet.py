@@ -60,12 +60,12 @@ def provenance(report: Report) -> str:
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    """Give a class name that fits."""
+    """Return a class name that fits."""
     return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
 
 
 def percent_text(probability: float) -> str:
-    """Give a probability in percent with one digit."""
+    """Return a probability in percent with one digit."""
     return f"{probability:.1%}" if probability >= 0.001 else "< 0.1%"
 
 

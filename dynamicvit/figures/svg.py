@@ -29,7 +29,7 @@ settings_lock = threading.Lock()  # matplotlib's settings belong to the whole pr
 
 
 def page_figure(width: int, height: int) -> Figure:
-    """Give an empty figure of a size in CSS pixels."""
+    """Return an empty figure of a size in CSS pixels."""
     # matplotlib takes a second to import; pyplot stays out, its figures are shared by all threads.
     from matplotlib.figure import Figure
 
@@ -49,7 +49,7 @@ def plain_axes(axes: Axes, *, title: str) -> None:
 
 
 def to_svg(figure: Figure) -> str:
-    """Give the figure as one ``<svg>`` element in the colours of the page (the values of ``VARIABLES``).
+    """Return the figure as one ``<svg>`` element in the colours of the page (the values of ``VARIABLES``).
 
     Texts stay text, in the page's font and in any language. What has a gid (``set_gid``) becomes a ``<g>`` of that id.
     """

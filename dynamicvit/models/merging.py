@@ -61,7 +61,7 @@ def merge_similar(keys: Tensor, sizes: Tensor, count: int) -> Merge:
 
 
 def matching_rounds(live: int, count: int) -> Iterator[tuple[int, int]]:
-    """Give, for each round that takes ``live`` tokens down to ``count``, the number of tokens before and after it."""
+    """Return, for each round that takes ``live`` tokens down to ``count``, the number of tokens before and after it."""
     while live > count:
         left = max(count, live - live // 2)
         yield live, left

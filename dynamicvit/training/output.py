@@ -58,7 +58,7 @@ class OutputFolder:
         self._write(self._options, json.dumps(record, indent=2, allow_nan=True) + "\n")
 
     def read_state(self) -> State | None:
-        """Give the last saved state, None when there is none.
+        """Return the last saved state, None when there is none.
 
         Raises:
             CheckpointError: it cannot be read.
@@ -111,7 +111,7 @@ class OutputFolder:
 
 
 def _step_of(line: str) -> float:
-    """Give the step of a log line; infinity for one that a kill cut off."""
+    """Return the step of a log line; infinity for one that a kill cut off."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError):

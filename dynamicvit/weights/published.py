@@ -290,7 +290,7 @@ def _fetch(url: str, part: Path, progress: Progress | None, timeout_s: float) ->
 
 
 def _received(url: str, timeout_s: float) -> Generator[tuple[bytes, int | None], None, None]:
-    """Give the bytes of an address as they come, none at first, each time with the size of the whole if it is known."""
+    """Yield the bytes of an address as they come, none at first, each time with the size of the whole if known."""
     try:
         with urlopen(Request(url, headers={"User-Agent": f"dynamicvit/{__version__}"}), timeout=timeout_s) as response:
             if response.headers.get_content_type() == "text/html":

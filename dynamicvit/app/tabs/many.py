@@ -179,7 +179,7 @@ def _line(state: Progress) -> Payload:
 
 
 def _results(state: Progress, request: TabRequest, path: Path) -> Values:
-    """Give the values of result, table and download button."""
+    """Return the values of result, table and download button."""
     path.write_text(survey_csv(state.survey), encoding="utf-8-sig", newline="")  # the mark tells Excel that it is UTF-8
     has_rows = bool(state.survey.pictures)
     return [
