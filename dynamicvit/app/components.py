@@ -7,13 +7,14 @@ A component is a ``gr.HTML``. The browser runs its script once, as a function of
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from dynamicvit.app.turns import Turn, Turns
 from dynamicvit.app.uploads import UploadError, check_files
 from dynamicvit.app.words import LANGUAGES
 from dynamicvit.errors import DynamicViTError
@@ -31,6 +32,7 @@ def component(
     scripts: Sequence[str] = (),
     styles: Sequence[str] = (),
     asked: Mapping[str, Answer] | None = None,
+    turns: Turns | None = None,
     **options: Any,
 ) -> gr.HTML:
     """Return the component whose template, style and script are ``NAME.html``, ``NAME.css`` and ``NAME.js``.
@@ -39,9 +41,9 @@ def component(
         name: of its files.
         value: that it starts with.
         scripts, styles: files that stand before its own; all scripts share one scope.
-        asked: functions that its script calls by these names, as ``server.NAME(...)``. They run past Gradio's queue, by
-            several threads at a time, with whatever a client sends, and need two arguments or more: Gradio hands a
-            single one over bare.
+        asked: functions that its script calls by these names, as ``server.NAME(...)``, past Gradio's queue and with
+            whatever a client sends. They need two arguments or more: Gradio hands a single one over bare.
+        turns: the order in which they run.
         options: of ``gr.HTML``.
     """
     return gr.HTML(
@@ -50,22 +52,15 @@ def component(
         html_template=_read(f"{name}.html"),
         css_template="".join(map(_read, [*styles, f"{name}.css"])),
         js_on_load="\n".join(['"use strict";', *map(_read, ["shared.js", *scripts, f"{name}.js"])]),
-        server_functions=[_server_function(name, answer) for name, answer in (asked or {}).items()],
+        server_functions=[_server_function(name, answer, turns or Turns()) for name, answer in (asked or {}).items()],
         **options,
     )
 
 
-def tab_component(
-    name: str,
-    value: Any = None,
-    asked: Mapping[str, Answer] | None = None,
-    *,
-    scripts: Sequence[str] = (),
-    elem_id: str = "",
-) -> gr.HTML:
+def tab_component(name: str, value: Any = None, *, scripts: Sequence[str] = (), **options: Any) -> gr.HTML:
     """Return the component of a tab, which shares more with the other tabs; its id is its name when not given."""
-    scripts = ["tab.js", *scripts]
-    return component(name, value, scripts=scripts, styles=["tab.css"], asked=asked, elem_id=elem_id or name)
+    options = {"elem_id": name} | options
+    return component(name, value, scripts=["tab.js", *scripts], styles=["tab.css"], **options)
 
 
 def user_errors(answer: Answer) -> Answer:
@@ -81,12 +76,12 @@ def user_errors(answer: Answer) -> Answer:
     return checked
 
 
-def _server_function(name: str, answer: Answer) -> Callable[[object], Payload]:
+def _server_function(name: str, answer: Answer, turns: Turns) -> Callable[[object, gr.Request], Awaitable[Payload]]:
     """Return a function as Gradio's browser side calls it: with all arguments in one list."""
 
     signature = inspect.signature(answer)
 
-    def called(arguments: object) -> Payload:
+    async def called(arguments: object, request: gr.Request) -> Payload:
         try:
             check_files(arguments)
             given = signature.bind(*arguments) if isinstance(arguments, list) else signature.bind()
@@ -94,7 +89,11 @@ def _server_function(name: str, answer: Answer) -> Callable[[object], Payload]:
             return {"problem": str(error)}
         except TypeError:
             return {"problem": "This page and the app do not fit together; reload the page."}
-        return answer(*given.args)
+        visitor = str((await request.json()).get("session_hash"))
+        turn = await turns.ask(visitor, name, partial(answer, *given.args), request.is_disconnected)
+        if isinstance(turn, Turn):
+            return {"busy": turns.waiting} if turn is Turn.BUSY else {"problem": f"Not answered: {turn.value}."}
+        return turn
 
     called.__name__ = name
     return called

@@ -46,7 +46,7 @@ def token_explorer(state: AppState, scene: Payload) -> gr.HTML:
         scene: the one to open with: ``{serial, image, model, picture[, answer]}`` or ``{serial, problem}``.
     """
     asked = {"analyse": partial(analyse, state), "measure": partial(measure, state)}
-    return component("explorer", scene, scripts=SCRIPTS, asked=asked, elem_id="explorer")
+    return component("explorer", scene, scripts=SCRIPTS, asked=asked, turns=state.turns, elem_id="explorer")
 
 
 # Scenes: an image and a model, ready to be explored ------------------------------------------------------------------

@@ -21,6 +21,8 @@ from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, wor
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.weights.available import AvailableModel
 
+MAX_QUEUE = 40  # events of all visitors that wait; the functions that the browser calls have a queue of their own
+
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene
 
 
@@ -74,7 +76,7 @@ def build(state: AppState) -> gr.Blocks:
         labels.apply(words)
         _connect(page, parts, labels, _Events(state, labels))
         offer_api(state)
-    page.queue(default_concurrency_limit=4)
+    page.queue(default_concurrency_limit=4, max_size=MAX_QUEUE)
     return page
 
 

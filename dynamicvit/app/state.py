@@ -18,6 +18,7 @@ from PIL import Image
 
 from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.results import Analysis
+from dynamicvit.app.turns import Turns
 from dynamicvit.budget import Budget
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, read
@@ -126,23 +127,36 @@ class AppState:
 
     Attributes:
         run: runs work on the one thread of the models.
+        turns: the order in which visitors' questions are answered.
         drawing: held while a figure is drawn.
 
     Args:
         checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
         examples: folder with example images.
-        image_bytes: that the images in memory may take together.
+        first: key of the model to start with, if it is here.
+        image_bytes: that the images in memory may take together; larger ones than an eighth of it take as much again.
     """
 
     def __init__(
-        self, checkpoints: Path | None = None, examples: Path | None = None, *, image_bytes: int = MAX_IMAGE_BYTES
+        self,
+        checkpoints: Path | None = None,
+        examples: Path | None = None,
+        *,
+        first: str | None = None,
+        image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
+        self._first = first
         self.checkpoints = checkpoints or checkpoint_folder()
         self.examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.run = ModelThread()
+        self.turns = Turns()
         self._models: BoundedCache[FileVersion, LoadedModel] = BoundedCache(MAX_MODELS)
-        self._images: BoundedCache[str, OpenImage] = BoundedCache(image_bytes, lambda it: it.image.pixels.nbytes)
+        self._large = image_bytes // 8
+        # Large images push out each other alone, so that one visitor's do not cost the others theirs.
+        self._images, self._large_images = (
+            BoundedCache[str, OpenImage](image_bytes, lambda it: it.image.pixels.nbytes) for _ in range(2)
+        )
         self._open_examples: dict[str, OpenImage] = {}
         self._prepared: BoundedCache[tuple[str, FileVersion], PreparedImage] = BoundedCache(
             image_bytes, lambda it: it.image.pixels.nbytes + it.tensor.nbytes
@@ -155,7 +169,7 @@ class AppState:
 
     def entries(self) -> list[AvailableModel]:
         """Look at the folders again and return the models, the ones that need no download first."""
-        return list_available(self.checkpoints)
+        return sorted(list_available(self.checkpoints), key=lambda entry: entry.key != self._first)
 
     def entry(self, key: object) -> AvailableModel:
         """Return the model of a key.
@@ -205,7 +219,8 @@ class AppState:
     def add_image(self, image: DecodedImage, file_name: str = "") -> OpenImage:
         """Keep a visitor's image under a new key."""
         opened = OpenImage(secrets.token_urlsafe(16), "", image, file_name)
-        forgotten = self._images.put(opened.key, opened)
+        is_large = image.pixels.nbytes > self._large
+        forgotten = (self._large_images if is_large else self._images).put(opened.key, opened)
         self._prepared.forget(lambda pair: pair[0] in forgotten)
         return opened
 
@@ -217,7 +232,8 @@ class AppState:
         """
         opened = None
         if isinstance(key, str):
-            opened = self.example(key) if key in self.examples else self._images.get(key)
+            kept = self._images.get(key) or self._large_images.get(key)
+            opened = self.example(key) if key in self.examples else kept
         if opened is None:
             raise ImageError("This picture is no longer in the app's memory; add it again.")
         return opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 from collections.abc import Iterator
@@ -50,6 +51,16 @@ def test_only_the_analysis_is_public(client: Client) -> None:
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze"]
 
 
+class Asker:
+    """What a function that the browser calls wants to know of a request."""
+
+    async def json(self) -> dict[str, str]:
+        return {"session_hash": "visitor"}
+
+    async def is_disconnected(self) -> bool:
+        return False
+
+
 HOSTILE = [None, True, -1, math.nan, 10**400, "", "x" * 10_000, "\0", [], [[]], {}, {"image": ["x"], "settings": 7}]
 
 
@@ -58,11 +69,15 @@ def test_no_argument_makes_a_function_that_the_browser_calls_fail(state: AppStat
     values = [value for block in page.blocks.values() for value in vars(block).values()]
     functions = [value for value in values if getattr(value, "_is_server_fn", False)]
     assert len(functions) >= 8
-    for function, value in itertools.product(functions, HOSTILE):
-        for number in range(8):
-            assert "problem" in function([value] * number)
-            assert isinstance(function(["cat", state.first_model(), *[value] * number]), dict)
-        assert "problem" in function(value)
+
+    async def ask_all() -> None:
+        for function, value in itertools.product(functions, HOSTILE):
+            for number in range(8):
+                assert "problem" in await function([value] * number, Asker())
+                assert isinstance(await function(["cat", state.first_model(), *[value] * number], Asker()), dict)
+            assert "problem" in await function(value, Asker())
+
+    asyncio.run(ask_all())
 
 
 def test_building_leaves_no_files_in_the_source_tree(client: Client) -> None:

@@ -51,9 +51,20 @@ def test_what_was_computed_of_a_forgotten_picture_or_model_is_let_go(checkpoints
     loaded = state.load(None)
     prepared = weakref.ref(state.prepared(state.add_image(picture(64)), loaded))
     assert prepared() is not None
-    state.add_image(picture(600))
+    for _ in range(10):
+        state.add_image(picture(200))
     gc.collect()
     assert prepared() is None
+
+
+def test_large_pictures_push_out_each_other_alone() -> None:
+    state = AppState(image_bytes=400_000)
+    idle = state.add_image(picture(100)).key
+    large = [state.add_image(picture(300)).key for _ in range(3)]
+    assert state.image(idle).key == idle
+    assert state.image(large[2]).key == large[2]
+    with pytest.raises(ImageError):
+        state.image(large[1])
 
 
 def test_same_picture_of_two_visitors_gets_two_long_keys() -> None:

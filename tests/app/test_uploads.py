@@ -16,7 +16,7 @@ import pytest
 from conftest import EXAMPLES
 from PIL import Image
 
-from dynamicvit.app.layout import build, launch_options
+from dynamicvit.app.layout import MAX_QUEUE, build, launch_options
 from dynamicvit.app.state import AppState
 from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, Upload, UploadError, uploaded_file
 
@@ -145,7 +145,12 @@ def wishes_with(event: Any, value: Any) -> Iterator[dict[str, Any]]:
 
 
 def ask_all(client: httpx.Client, wishes: list[dict[str, Any]]) -> list[str]:
-    """Send requests to the queue as one visitor; give what comes back for each."""
+    """Send requests to the queue as one visitor, no more at a time than it takes; return what comes back for each."""
+    rounds = [wishes[start : start + MAX_QUEUE] for start in range(0, len(wishes), MAX_QUEUE)]
+    return [answer for some in rounds for answer in ask_some(client, some)]
+
+
+def ask_some(client: httpx.Client, wishes: list[dict[str, Any]]) -> list[str]:
     session = {"session_hash": os.urandom(8).hex()}
     joined = [client.post("/gradio_api/queue/join", json=session | wish).raise_for_status() for wish in wishes]
     answers = {answer.json()["event_id"]: "" for answer in joined}

@@ -14,7 +14,8 @@ from dynamicvit.figures.svg import to_svg
 
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
-    tab_component("about", {}, {"draw_method": partial(draw_method, state)})
+    asked = {"draw_method": partial(draw_method, state)}
+    tab_component("about", {}, asked=asked, turns=state.turns)
 
 
 @user_errors

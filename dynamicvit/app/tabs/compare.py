@@ -17,7 +17,7 @@ from dynamicvit.app.words import Labels
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
     asked = {"compare_method": partial(method, state)}
-    tab_component("compare", METHODS, asked, scripts=["painting.js"])
+    tab_component("compare", METHODS, scripts=["painting.js"], asked=asked, turns=state.turns)
 
 
 @user_errors

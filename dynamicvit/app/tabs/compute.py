@@ -19,7 +19,8 @@ NOTHING = "\N{EN DASH}"
 
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
-    tab_component("compute", None, {"compute_profile": partial(measure_parts, state)})
+    asked = {"compute_profile": partial(measure_parts, state)}
+    tab_component("compute", None, asked=asked, turns=state.turns)
 
 
 @user_errors

@@ -51,7 +51,8 @@ class Exported:
 
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
-    tab_component("export", {}, {"export": partial(export, state), "open_analysis": partial(open_analysis, state)})
+    asked = {"export": partial(export, state), "open_analysis": partial(open_analysis, state)}
+    tab_component("export", {}, asked=asked, turns=state.turns)
 
 
 @user_errors

@@ -35,7 +35,8 @@ class TimedPoint:
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
     ratios = [f"{ratio:.2f}" for ratio in SWEPT_RATIOS]
-    tab_component("sweep", ratios, {"sweep_point": partial(point, state), "sweep_chart": partial(chart, state)})
+    asked = {"sweep_point": partial(point, state), "sweep_chart": partial(chart, state)}
+    tab_component("sweep", ratios, asked=asked, turns=state.turns)
 
 
 @user_errors

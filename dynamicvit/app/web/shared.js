@@ -16,11 +16,12 @@ function append(parent, tag, text = "", attributes = {}) {
 
 /** Gives the server's answer, or the sentence that says why there is none. */
 async function call(send) {
-  const noAnswer = () => ({ problem: dynamicvit.say("page.no_answer") });
+  const noAnswer = { problem: dynamicvit.say("page.no_answer") };
   try {
-    return (await send()) ?? noAnswer();
+    const answer = (await send()) ?? noAnswer;
+    return answer.busy === undefined ? answer : { problem: dynamicvit.say("page.busy", { waiting: answer.busy }) };
   } catch {
-    return noAnswer();
+    return noAnswer;
   }
 }
 

@@ -1,0 +1,103 @@
+"""Whose turn it is: questions are answered a few at a time, visitor by visitor, and not for those who left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import TypeVar
+
+PLACES = 3  # questions under way; the models compute one after the other anyway, the rest decodes and draws
+MAX_WAITING = 60
+
+V = TypeVar("V")
+
+
+class Turn(Enum):
+    """What became of a question that was not answered."""
+
+    REPLACED = "a newer question of that kind came from the same visitor"
+    LEFT = "the visitor left before it was its turn"
+    BUSY = "too many were waiting"
+
+
+class Turns:
+    """A queue in which visitors follow each other, with one waiting question of each kind for a visitor.
+
+    Waiting costs no thread: it is done on the event loop of the web server.
+
+    Args:
+        places: how many questions are under way at a time.
+        most_waiting: from how many waiting questions on new ones are refused.
+    """
+
+    def __init__(self, places: int = PLACES, most_waiting: int = MAX_WAITING) -> None:
+        self._free = places
+        self._most_waiting = most_waiting
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix="answer")
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, OrderedDict[str, asyncio.Future[Turn | None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait."""
+        with self._lock:
+            return self._count()
+
+    async def ask(
+        self, visitor: str, kind: str, work: Callable[[], V], has_left: Callable[[], Awaitable[bool]]
+    ) -> V | Turn:
+        """Wait for one's turn and return what ``work`` returns, run in a thread, or why it was not run.
+
+        Args:
+            visitor: who asks; the visitors that wait are served in turn.
+            kind: a newer question of the same kind takes the place of one that still waits.
+            work: answers the question.
+            has_left: whether nobody waits for the answer any more.
+        """
+        turn = await self._wait(visitor, kind)
+        if turn is not None:
+            return turn
+        try:
+            if await has_left():
+                return Turn.LEFT
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            with self._lock:
+                self._free += 1
+                self._grant()
+
+    async def _wait(self, visitor: str, kind: str) -> Turn | None:
+        mine: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            own = self._waiting.setdefault(visitor, OrderedDict())
+            older = own.pop(kind, None)
+            if older is not None:
+                _settle(older, Turn.REPLACED)
+            elif self._count() >= self._most_waiting:
+                if not own:
+                    del self._waiting[visitor]
+                return Turn.BUSY
+            own[kind] = mine
+            self._grant()
+        return await mine
+
+    def _grant(self) -> None:
+        """Let the first question of the visitor who waited longest begin, while there is a free place."""
+        while self._free and self._waiting:
+            visitor, own = self._waiting.popitem(last=False)
+            _, first = own.popitem(last=False)
+            if own:
+                self._waiting[visitor] = own  # at the end: the others come before this one's next question
+            self._free -= 1
+            _settle(first, None)
+
+    def _count(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+
+def _settle(waiting: asyncio.Future[Turn | None], turn: Turn | None) -> None:
+    waiting.get_loop().call_soon_threadsafe(waiting.set_result, turn)
