@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from dynamicvit.app.layout import build, launch_options
 from dynamicvit.app.state import AppState
+from dynamicvit.app.temporary import TemporaryFiles
+from dynamicvit.errors import DynamicViTError
+from dynamicvit.weights.available import fetch_with_progress
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -26,9 +30,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=Path,
         help="folder with weight files; default: DYNAMICVIT_CHECKPOINTS, or checkpoints in a clone, or the cache",
     )
+    parser.add_argument(
+        "--fetch",
+        metavar="NAME",
+        default=os.environ.get("DYNAMICVIT_FETCH"),
+        help="published weights to download before the first page, which opens with them, such as "
+        "dynamicvit_deit_small_patch16_224; DYNAMICVIT_FETCH when not given",
+    )
     options = parser.parse_args(arguments)
-    page = build(AppState(options.checkpoints, example_folder()))
-    page.launch(server_name=options.host, server_port=options.port, **launch_options())
+    files = TemporaryFiles.own()
+    page = build(AppState(options.checkpoints, example_folder(), first=fetched(options.fetch)))
+    with files.kept_small():
+        page.launch(server_name=options.host, server_port=options.port, **launch_options())
+
+
+def fetched(name: str | None) -> str | None:
+    """Return the key of the model of that name, downloaded if need be; None with one line where that fails."""
+    if not name:
+        return None
+    try:
+        return fetch_with_progress(name).name
+    except DynamicViTError as error:
+        sys.stderr.write(f"Starting without {name}. {error}\n")
+        return None
 
 
 def example_folder() -> Path:

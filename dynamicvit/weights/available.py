@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from tqdm import tqdm
+
 from dynamicvit.errors import CheckpointError, DynamicViTError, SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import ModelConfig
@@ -19,7 +21,7 @@ from dynamicvit.models.registry import list_models, model_config
 from dynamicvit.models.timm_vit import describe_timm, from_timm, is_timm_name
 from dynamicvit.weights.foreign import IdentifiedModel, identify_config
 from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, load_file, read_shapes
-from dynamicvit.weights.published import PUBLISHED, PublishedCheckpoint, cache_dir, download
+from dynamicvit.weights.published import PUBLISHED, Progress, PublishedCheckpoint, cache_dir, download
 
 SHIPPED_FILE = "dynamicvit_lite0_small_patch16_224.safetensors"
 SHIPPED_TITLE = "DynamicViT-Lite0-S"
@@ -99,14 +101,19 @@ def load_model(
     if not text.startswith((TIMM, HUB)):
         path = Path(source)
         is_name = isinstance(source, str) and not path.is_file()
-        return load_file(_find(text, fetch=fetch) if is_name else path, name, prune_locations=prune_locations)
+        return load_file(find_weights(text, fetch=fetch) if is_name else path, name, prune_locations=prune_locations)
     if name is not None:
         raise SettingError(f"{text} is a name already; leave {name!r} out.")
     return from_timm(text.removeprefix(TIMM), prune_locations, pretrained=True)
 
 
-def _find(name: str, *, fetch: bool) -> Path:
+def find_weights(name: str, *, fetch: bool = False, progress: Progress | None = None) -> Path:
     """Return the weight file of that name, after a download if it may be fetched.
+
+    Args:
+        name: as in :func:`load_model`.
+        fetch: download published weights that are not there yet.
+        progress: as in :func:`~dynamicvit.weights.published.download`.
 
     Raises:
         CheckpointError: it is not there, or more than one file could be meant.
@@ -127,7 +134,7 @@ def _find(name: str, *, fetch: bool) -> Path:
     published = found.published
     assert published is not None  # what is not here is published
     if fetch:
-        return download(published)
+        return download(published, progress=progress)
     raise CheckpointError(
         f"The weights {published.title} are not here; load_model({name!r}, fetch=True) downloads them, or open "
         f"{' or '.join(published.pages)} in a browser and save the file as {checkpoint_folder() / published.file_name}."
@@ -242,6 +249,21 @@ def _not_downloaded(published: PublishedCheckpoint) -> AvailableModel:
     )
 
 
+def fetch_with_progress(name: str) -> Path:
+    """Return the weight file of that name, after a download of which a terminal shows how far it is.
+
+    Raises:
+        DynamicViTError: as for :func:`find_weights`.
+    """
+    with tqdm(desc=name, unit="B", unit_scale=True, disable=None) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return find_weights(name, fetch=True, progress=show)
+
+
 # Command line --------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.fetch is not None:
         try:
-            load_model(options.fetch, fetch=True)
+            fetch_with_progress(options.fetch)
         except DynamicViTError as error:
             sys.exit(str(error))
     for model in list_available():

@@ -210,11 +210,22 @@ PUBLISHED = (
 )
 
 
+SPACE_STORAGE = Path("/data")
+
+
 def cache_dir() -> Path:
-    """Return the folder of downloaded weights: ``DYNAMICVIT_CACHE``, or ``dynamicvit`` in the user's cache folder."""
+    """Return the folder of downloaded weights.
+
+    It is ``DYNAMICVIT_CACHE``, or ``dynamicvit`` in ``HF_HOME``, in the persistent storage of a Space that has one, or
+    in the user's cache folder.
+    """
     chosen = os.environ.get("DYNAMICVIT_CACHE")
     if chosen:
         return Path(chosen).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.environ["HF_HOME"]).expanduser() / "dynamicvit"
+    if os.environ.get("SPACE_ID") and os.access(SPACE_STORAGE, os.W_OK):
+        return SPACE_STORAGE / "dynamicvit"
     user_cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification: a relative path is to be ignored.
     return (user_cache if user_cache.is_absolute() else Path.home() / ".cache") / "dynamicvit"
