@@ -23,6 +23,7 @@ from dynamicvit.budget import Budget
 from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, read
 from dynamicvit.models.base import DynamicModel
+from dynamicvit.models.folding import fold_batch_norms
 from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
 from dynamicvit.weights.io import load_file
 
@@ -207,7 +208,8 @@ class AppState:
         with self._loading:
             loaded = self._models.get(version)
             if loaded is None:
-                loaded = LoadedModel(entry, version, self.run(lambda: load_file(path).to(self.device)))
+                model = self.run(lambda: fold_batch_norms(load_file(path)).to(self.device))
+                loaded = LoadedModel(entry, version, model)
                 forgotten = self._models.put(version, loaded)
                 self._prepared.forget(lambda pair: pair[1] in forgotten)
         if not loaded.model.config.num_stages:

@@ -146,9 +146,14 @@ class Block(nn.Module):
         observe: Observer | None = None,
     ) -> Tensor:
         """Return the transformed tokens (B, T, C); arguments as in :class:`Attention`."""
-        mixed = self.attn(self.norm1(x), policy, key_bias=key_bias, observe=observe)
-        x = x + self.drop_path(mixed) / self.residual_divisor
-        return x + self.drop_path(self.mlp(self.norm2(x))) / self.residual_divisor
+        x = self.add(x, self.attn(self.norm1(x), policy, key_bias=key_bias, observe=observe))
+        return self.add(x, self.mlp(self.norm2(x)))
+
+    def add(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Return the residual sum."""
+        branch = self.drop_path(branch)
+        # A division by 1 would be a pass over all tokens of its own.
+        return x + (branch if self.residual_divisor == 1 else branch / self.residual_divisor)
 
     def look_ahead(self, x: Tensor) -> AttentionRecord:
         """Return what this block's attention to (B, T, C) tokens would be computed from."""
