@@ -16,6 +16,7 @@ COMMANDS = {
     "models": ("weights.available:main", "list the models that are here, and fetch published ones"),
     "evaluate": ("evaluate:main", "accuracy, agreement, GMACs and speed of a checkpoint on photos"),
     "train": ("training.loop:command", "train a model that drops tokens"),
+    "benchmark": ("benchmark:main", "how long models take, dense and pruned, beside timm"),
     "export": ("export:main", "write a pruned model as ONNX, or for torch without this package"),
     "average": ("average:main", "write the mean of several weight files"),
 }

@@ -26,6 +26,7 @@ ALLOWED = {
     "evaluation": {"costs", "errors", "images", "models", "datasets"},
     "training": {"budget", "errors", "evaluation", "images", "labels", "models", "datasets", "weights"},
     "figures": {"analysis", "costs", "errors", "images"},
+    "benchmark": {"costs", "errors", "models", "weights"},
     "export": {"budget", "errors", "models", "weights"},
     "average": {"errors", "models", "weights"},
     "analyze": {"analysis", "budget", "datasets", "errors", "figures", "models", "weights"},

@@ -1,0 +1,327 @@
+"""How long models take, dense and pruned, everything in turn in one run (``python -m dynamicvit benchmark``)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from dynamicvit.costs.benchmark import device_name, synchronize
+from dynamicvit.costs.macs import MacCounter
+from dynamicvit.errors import DynamicViTError, SettingError
+from dynamicvit.models.base import DynamicModel
+from dynamicvit.models.folding import fold_batch_norms
+from dynamicvit.models.registry import create_model, list_models
+from dynamicvit.models.selectors import SELECTORS, create_selector
+from dynamicvit.weights.available import load_model
+
+DENSE = "dense"
+TIMM = "timm's dense"
+WARM_UP = 2
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to run a model, over all rounds of the run.
+
+    Attributes:
+        model: its name.
+        how: "dense", "timm's dense", or keep ratio and selector.
+        batch, image_size, precision: of the images.
+        milliseconds: median of one batch.
+        p10, p90: of the rounds, in milliseconds.
+        images_per_second: by the median.
+        gmacs: of one image; None where they are not counted.
+        speedup: median over the rounds of the baseline's time / this one's; that is timm's dense model, or else ours.
+        of_ideal: speedup / (the baseline's multiply-adds / these); None where they are not counted.
+        peak_mb: of GPU memory; None on a CPU.
+    """
+
+    model: str
+    how: str
+    batch: int
+    image_size: int
+    precision: str
+    milliseconds: float
+    p10: float
+    p90: float
+    images_per_second: float
+    gmacs: float | None
+    speedup: float
+    of_ideal: float | None
+    peak_mb: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """What is timed: a name, a call with images, and its multiply-adds for one image."""
+
+    how: str
+    call: Callable[[Tensor], Any]
+    gmacs: float | None
+
+
+def contenders(
+    model: DynamicModel, name: str, ratios: Sequence[float], selectors: Sequence[str], image_size: int
+) -> list[Contender]:
+    """Return timm's dense model where it has one of that name, our dense one, and it pruned in each way.
+
+    Raises:
+        SettingError: a ratio or a selector is not valid for the model.
+    """
+    found = []
+    twin = name.removeprefix("dynamicvit_")
+    if timm.is_model(twin):
+        other = timm_model(twin, image_size).to(model.device).eval()
+        found.append(Contender(TIMM, other, gmacs(model, None, None, image_size)))
+    found.append(Contender(DENSE, model, gmacs(model, None, None, image_size)))
+    for ratio, selector_name in product(ratios, selectors or model.selectors[:1]):
+        if selector_name not in model.selectors:
+            raise SettingError(
+                f"{name} cannot be asked by {selector_name}; choose one of {', '.join(model.selectors)}."
+            )
+        selector = create_selector(selector_name)
+        call = partial(model, keep_ratio=ratio, selector=selector)
+        found.append(Contender(f"{ratio:g} {selector_name}", call, gmacs(model, ratio, selector_name, image_size)))
+    return found
+
+
+def timm_model(name: str, image_size: int) -> nn.Module:
+    """Return timm's model for images of a size; convolutional ones take any and are not told."""
+    try:
+        model: nn.Module = timm.create_model(name, img_size=image_size)
+    except TypeError:
+        model = timm.create_model(name)
+    return model
+
+
+@torch.inference_mode()
+def gmacs(model: DynamicModel, ratio: float | None, selector: str | None, image_size: int) -> float:
+    """Return 10^9 multiply-adds of one image, counted on the forward pass."""
+    with MacCounter(model) as counter:
+        model(
+            torch.zeros(1, 3, image_size, image_size, device=model.device),
+            ratio,
+            selector and create_selector(selector),
+        )
+    return counter.report().gmacs
+
+
+@torch.inference_mode()
+def take_turns(
+    rivals: Sequence[Contender], images: Tensor, precision: torch.dtype | None, seconds: float, most_rounds: int
+) -> tuple[list[list[float]], list[float | None]]:
+    """Return for each rival its milliseconds in every round and its peak of GPU memory in MB.
+
+    Each round runs all of them, in an order that is drawn anew: what slows the machine down hits all alike.
+    """
+
+    def once(rival: Contender) -> float:
+        begin = time.perf_counter()
+        with autocast(images.device, precision):
+            rival.call(images)
+        synchronize(images.device)
+        return 1e3 * (time.perf_counter() - begin)
+
+    peaks = [peak_memory(partial(once, rival), images.device) for rival in rivals for _ in range(WARM_UP)][1::WARM_UP]
+    times: list[list[float]] = [[] for _ in rivals]
+    order, begin = list(range(len(rivals))), time.perf_counter()
+    chance = random.Random(0)
+    while len(times[0]) < most_rounds and (len(times[0]) < 3 or time.perf_counter() - begin < seconds):
+        chance.shuffle(order)
+        for index in order:
+            times[index].append(once(rivals[index]))
+    return times, peaks
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Return the context in which a precision holds; None is float32."""
+    return torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None)
+
+
+def peak_memory(work: Callable[[], Any], device: torch.device) -> float | None:
+    """Return the MB of GPU memory that some work takes at its highest; None on a CPU."""
+    if device.type != "cuda":
+        work()
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) / 1e6
+
+
+def measure(
+    model: DynamicModel,
+    name: str,
+    *,
+    ratios: Sequence[float],
+    selectors: Sequence[str],
+    batch: int,
+    image_size: int,
+    precision: str,
+    seconds: float,
+    most_rounds: int,
+) -> list[Measured]:
+    """Return what a model takes in all the ways, timed in turn; the baseline comes first.
+
+    Raises:
+        DynamicViTError: a ratio, a selector or the size of the images is not valid for the model.
+    """
+    rivals = contenders(model, name, ratios, selectors, image_size)
+    images = torch.randn(batch, 3, image_size, image_size, device=model.device)
+    times, peaks = take_turns(rivals, images, PRECISIONS[precision], seconds, most_rounds)
+    base = rivals[0]
+    found = []
+    for rival, own, peak in zip(rivals, times, peaks, strict=True):
+        speedup = median(one / other for one, other in zip(times[0], own, strict=True))
+        ideal = base.gmacs / rival.gmacs if base.gmacs and rival.gmacs else None
+        low, *_, high = quantiles(own, n=10, method="inclusive")
+        found.append(
+            Measured(
+                name,
+                rival.how,
+                batch,
+                image_size,
+                precision,
+                median(own),
+                low,
+                high,
+                1e3 * batch / median(own),
+                rival.gmacs,
+                speedup,
+                speedup / ideal if ideal else None,
+                peak,
+            )
+        )
+    return found
+
+
+def as_table(rows: Sequence[Measured]) -> str:
+    """Return the rows as a Markdown table."""
+    head = (
+        "| model | how | batch | precision | ms (10 to 90 %) | images/s | GMACs | times faster | of ideal | peak MB |"
+    )
+    lines = [head, "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for row in rows:
+        cells = [
+            row.model,
+            row.how,
+            f"{row.batch}",
+            row.precision,
+            f"{row.milliseconds:.1f} ({row.p10:.1f} to {row.p90:.1f})",
+            f"{row.images_per_second:.1f}",
+            _number(row.gmacs, 3),
+            f"{row.speedup:.2f}",
+            "-" if row.of_ideal is None else f"{100 * row.of_ideal:.0f} %",
+            _number(row.peak_mb, 0),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def processor() -> str:
+    """Return the name of this machine's processor, as far as it says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "a processor that does not say its name"
+
+
+def read_model(source: str, image_size: int | None) -> DynamicModel:
+    """Return a model with its weights where there are some, else with fresh ones: they take as long."""
+    try:
+        model = load_model(source)
+    except DynamicViTError:
+        if source not in list_models():
+            raise
+        changes: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+        model = create_model(source, **changes).eval()
+    return fold_batch_norms(model)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="dynamicvit benchmark",
+        description="Time models dense and pruned, everything in turn, beside timm's dense model where it has one.",
+    )
+    parser.add_argument("--model", nargs="+", required=True, help="names, weight files, or timm:NAME")
+    parser.add_argument("--keep-ratio", type=float, nargs="+", default=[0.7], help="base keep ratios")
+    parser.add_argument("--selector", nargs="+", choices=list(SELECTORS), default=[], help="default: the model's own")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="images in a forward pass")
+    parser.add_argument("--image-size", type=int, nargs="+", help="pixels on a side; default: the model's")
+    parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=["float32"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="of the CPU; default: torch's choice")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's group, at least 3 rounds")
+    parser.add_argument("--rounds", type=int, default=200, help="at most")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure from the command line; what a user can mend ends it with one sentence."""
+    options = parse_arguments(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        rows = run(options)
+    except DynamicViTError as error:
+        sys.exit(str(error))
+    device = torch.device(options.device)
+    where = device_name(device) if device.type == "cuda" else f"{processor()}, {torch.get_num_threads()} threads"
+    about = f"{where}, torch {torch.__version__}, {date.today().isoformat()}; fresh weights where there are none here."
+    sys.stdout.write(f"{as_table(rows)}\n\n{about}\n")
+    if options.json is not None:
+        record = {"where": about, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def run(options: argparse.Namespace) -> list[Measured]:
+    """Return what the options ask for.
+
+    Raises:
+        DynamicViTError: a model cannot be had, or an option is not valid for it.
+    """
+    rows = []
+    for source in options.model:
+        model = read_model(source, options.image_size and options.image_size[0]).to(options.device)
+        for size, batch, precision in product(
+            options.image_size or [model.config.image_size], options.batch, options.precision
+        ):
+            rows += measure(
+                model,
+                Path(source).name.removesuffix(".safetensors"),
+                ratios=options.keep_ratio,
+                selectors=options.selector,
+                batch=batch,
+                image_size=size,
+                precision=precision,
+                seconds=options.seconds,
+                most_rounds=options.rounds,
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
