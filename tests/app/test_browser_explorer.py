@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -241,3 +242,43 @@ def test_new_language_renames_the_patch(page: Page) -> None:
     page.raw.evaluate("dynamicvit.setLanguage('zh')")
     page.raw.wait_for_function("document.querySelector('[data-part=patch-place]').textContent.includes('第 4 行')")
     page.raw.wait_for_function("document.querySelector('[data-part=patch-ranks]').textContent.includes(' / 196')")
+
+
+HOLDS_BACK = "(ms) => { window.delays.push(ms); }"
+WAITS = "document.querySelector('[data-part=root]').classList.contains('is-waiting')"
+
+
+def test_an_answer_that_is_held_back_leaves_the_old_one_dimmed(page: Page) -> None:
+    page.raw.evaluate(HOLDS_BACK, 3000)
+    page.raw.evaluate(SET_SLIDER, 0.37)
+    page.raw.wait_for_function(WAITS)
+    assert page.raw.locator("[data-part=root]").get_attribute("aria-busy") == "true"
+    page.raw.wait_for_function("Number(getComputedStyle(document.querySelector('.headline')).opacity) < 0.5")
+    page.raw.wait_for_function("document.querySelector('[data-part=waiting-note]').textContent.includes('Computing')")
+    page.raw.wait_for_function(f"!({WAITS})")
+    assert page.raw.locator("[data-part=root]").get_attribute("aria-busy") is None
+    assert page.text("waiting-note") == ""
+    assert page.text("headline").startswith("Dropped 187 of 196 patches")
+
+
+def test_a_quick_answer_dims_nothing(page: Page) -> None:
+    page.raw.evaluate(SET_SLIDER, 0.44)
+    page.raw.evaluate(SET_SLIDER, 0.70)  # known: shown at once
+    assert not page.raw.evaluate(WAITS)
+
+
+def test_a_new_picture_is_the_input_before_its_answer_comes(page: Page) -> None:
+    before = page.raw.evaluate("document.querySelector('[data-part=canvas]').toDataURL()")
+    shown = page.raw.evaluate("document.querySelector('[data-part=root]').dataset.shown")
+    page.raw.evaluate(HOLDS_BACK, 5000)
+    page.raw.get_by_role("button", name="Example: Cat").click()
+    page.raw.wait_for_function("(old) => document.querySelector('[data-part=canvas]').toDataURL() !== old", arg=before)
+    assert page.raw.evaluate("document.querySelector('[data-part=root]').dataset.shown") == shown
+    page.raw.wait_for_function("(old) => document.querySelector('[data-part=root]').dataset.shown !== old", arg=shown)
+
+
+def test_the_headline_says_what_was_dropped_answered_and_saved(page: Page) -> None:
+    page.raw.wait_for_function("/(less|more) time/.test(document.querySelector('[data-part=headline]').textContent)")
+    headline = page.text("headline")
+    assert headline.startswith("Dropped 129 of 196 patches, ")
+    assert re.search(r"says “.+”.*: \d+\s% less arithmetic and \d+\s% (less|more) time\.$", headline)

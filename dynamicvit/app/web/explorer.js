@@ -2,6 +2,8 @@
 
 const REST_MS = 300; // the slider has come to rest: time for what costs more than an answer
 const MAX_ANSWERS = 400;
+const STALE_MS = 150; // so long the last answer stands for the new one
+const LONG_MS = 2000; // so long nobody asks why it takes long
 
 const answers = new Map(); // (image, model, language, settings) -> answer, oldest first
 let scene = null; // the image and model that the visitor asked for
@@ -10,6 +12,8 @@ let sequence = 0; // counts what the visitor asked for; an answer older than wha
 let isAsking = false;
 let isMeasuring = false;
 let restTimer = 0;
+let staleTimer = 0;
+let longTimer = 0;
 
 const root = part("root");
 
@@ -22,6 +26,7 @@ function onScene(value) {
   showProblem(value.problem);
   if (!value.image) return;
   scene = { ...value, pixels: loadPixels(value.picture) };
+  showInput(scene);
   if (value.answer) {
     applySettings(value.answer.settings);
     if (value.answer.language === dynamicvit.language) remember(answers, wantedKey(), value.answer, MAX_ANSWERS);
@@ -35,8 +40,12 @@ function want() {
   if (!scene) return;
   sequence += 1;
   const known = answers.get(wantedKey());
-  if (known) show(known, scene, sequence, wantedKey());
-  else ask();
+  if (known) {
+    show(known, scene, sequence, wantedKey());
+  } else {
+    markWaiting();
+    ask();
+  }
 }
 
 /** Asks for what is wanted; one call is under way at a time, and when it returns the newest wish goes next. */
@@ -48,10 +57,42 @@ async function ask() {
   isAsking = false;
   if (!answer.problem) remember(answers, key, answer, MAX_ANSWERS);
   if (asked.image === scene.image && asked.model === scene.model) {
-    if (answer.problem) showProblem(answer.problem);
-    else await show(answer, asked, number, key);
+    if (answer.problem) {
+      showProblem(answer.problem);
+      markCurrent();
+    } else {
+      await show(answer, asked, number, key);
+    }
   }
   if (key !== wantedKey() && !answers.has(wantedKey())) ask();
+}
+
+/** From a moment on, what is shown is the answer to an older question, and does not look like one to this. */
+function markWaiting() {
+  if (staleTimer || root.classList.contains("is-waiting")) return;
+  staleTimer = setTimeout(() => {
+    root.classList.add("is-waiting");
+    root.setAttribute("aria-busy", "true");
+  }, STALE_MS);
+  longTimer = setTimeout(() => setText("waiting-note", dynamicvit.say("explore.waiting")), LONG_MS);
+}
+
+function markCurrent() {
+  clearTimeout(staleTimer);
+  clearTimeout(longTimer);
+  staleTimer = 0;
+  root.classList.remove("is-waiting");
+  root.removeAttribute("aria-busy");
+  setText("waiting-note", "");
+}
+
+/** Shows a new picture as the input at once, before anything is known of it. */
+async function showInput(from) {
+  if (!shown.answer || shown.answer.image === from.image) return;
+  const pixels = await from.pixels;
+  if (scene !== from || shown.answer.image === from.image) return;
+  const canvas = part("canvas", part("views").firstElementChild);
+  paintView(canvas, { pixels, grid: shown.answer.grid, stage: null, mark: null }, look(), paintColours(root));
 }
 
 async function measure() {
@@ -94,6 +135,7 @@ async function show(answer, from, number, key) {
   shown = { sequence: number, key, answer, pixels };
   root.classList.remove("is-empty");
   showProblem("");
+  if (key === wantedKey()) markCurrent();
   showViews(answer);
   showPredictions(answer);
   showCosts(answer);

@@ -2,6 +2,22 @@
 
 const timings = new Map(); // as `answers`: (image, model, language, settings) -> timing
 
+/** Says in a sentence what was dropped, what is answered and what that saves. */
+function showHeadline(answer, timing) {
+  const [dense, pruned] = [answer.dense[0].label, answer.pruned[0].label];
+  const { dropped, all } = answer;
+  const what = answer.has_fast_path ? "explore.headline_fast" : "explore.headline_dropped";
+  const answers = answer.agrees ? "explore.headline_same" : "explore.headline_other";
+  const macs = answer.macs.is_loss ? "explore.headline_more_macs" : "explore.headline_less_macs";
+  const costs = [dynamicvit.say(macs, { share: answer.macs.saved.replace("−", "") })];
+  if (timing && !timing.problem) {
+    const time = timing.is_slower ? "explore.headline_more_time" : "explore.headline_less_time";
+    costs.push(dynamicvit.say(time, { share: timing.saved.replace("−", "") }));
+  }
+  const values = { what: dynamicvit.say(what, { dropped, all }), dense, pruned, costs: listed(costs) };
+  setText("headline", dynamicvit.say(answers, values));
+}
+
 function showPredictions(answer) {
   for (const model of ["dense", "pruned"]) part(model).replaceChildren(...answer[model].map(predictionRow));
   part("agreement").classList.toggle("is-different", !answer.agrees);
@@ -32,11 +48,13 @@ function showCosts(answer) {
   setText("macs-saved", answer.macs.saved);
   part("macs-saved").classList.toggle("is-loss", answer.macs.is_loss);
   const timing = timings.get(shown.key);
+  showHeadline(answer, timing);
   if (timing) showTiming(timing);
   else part("time-row").classList.add("is-stale"); // the last ones stay, dimmed, until the slider rests
 }
 
 function showTiming(timing) {
+  showHeadline(shown.answer, timing);
   part("time-row").classList.remove("is-stale");
   setText("time-note", timing.problem ?? timing.note);
   part("time-note").classList.toggle("is-slower", Boolean(timing.is_slower));
