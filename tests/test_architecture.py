@@ -31,6 +31,7 @@ ALLOWED = {
     "average": {"errors", "models", "weights"},
     "analyze": {"analysis", "budget", "datasets", "errors", "figures", "models", "weights"},
     "evaluate": {"costs", "errors", "evaluation", "models", "datasets", "weights"},
+    "timm": {"models", "weights"},
     "train": {"training"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

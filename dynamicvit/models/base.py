@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -164,6 +164,24 @@ class DynamicModel(nn.Module, ABC):
     def selectors(self) -> tuple[str, ...]:
         """Names of the selectors that this model can be asked by, its default first."""
         return tuple(SELECTORS)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """How images are prepared, in timm's words, for ``timm.data.resolve_model_data_config``."""
+        side, given = self.config.image_size, self.config.preprocessing
+        return {
+            "input_size": (3, side, side),
+            "crop_pct": given.crop_ratio,
+            "crop_mode": "center",
+            "interpolation": "bicubic",
+            "mean": given.mean,
+            "std": given.std,
+            "num_classes": self.config.num_classes,
+        }
+
+    def forward_features(self, images: Tensor, keep_ratio: KeepRatio | None = None) -> Tensor:
+        """Return the final-norm tokens of (B, 3, H, W) images, under timm's name; dense without a keep ratio."""
+        return self.forward_stages(images, keep_ratio).final_tokens
 
     @property
     def device(self) -> torch.device:

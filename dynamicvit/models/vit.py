@@ -283,7 +283,7 @@ class DynamicVisionTransformer(DynamicModel):
             tokens = block(tokens, policy)  # eq. 10 and 11
         return TrainingOutput(*self.training_outputs(self.norm(tokens), keep_mask), tuple(decisions))
 
-    def forward_features(self, tokens: Tensor) -> Tensor:
+    def transform(self, tokens: Tensor) -> Tensor:
         """Return (B, T, C) embedded tokens after all blocks, nothing dropped, and the final norm."""
         for block in self.blocks:
             tokens = block(tokens)

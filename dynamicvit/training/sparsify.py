@@ -60,7 +60,7 @@ class DenseTeacher(Teacher):
     @torch.no_grad()
     def forward(self, images: Tensor, features: Tensor | None) -> TeacherView:
         """Return logits and token outputs for (B, 3, H, W) images."""
-        tokens = self.model.forward_features(embed(self.model, images, features))
+        tokens = self.model.transform(embed(self.model, images, features))
         logits, tokens = self.model.training_outputs(tokens)
         return TeacherView(logits, tokens=tokens)
 

@@ -251,7 +251,7 @@ def _norm_weight(student: DynamicVisionTransformer) -> float:
 def _fit_head(student: DynamicVisionTransformer, head: Tensor, batches: Sequence[Batch]) -> None:
     """Set the head to the directions' logits; their scale and bias are what fits the teacher's answers best."""
     embedded = [embed(student, batch.images, cast(Tensor, batch.features).float()) for batch in batches]
-    tokens = torch.cat([student.forward_features(tokens)[:, 0, :-1] for tokens in embedded])
+    tokens = torch.cat([student.transform(tokens)[:, 0, :-1] for tokens in embedded])
     wanted = torch.cat([batch.views[ATTENDED].logits for batch in batches])
     found = tokens @ head.T
     scale = ((found - found.mean(0)) * (wanted - wanted.mean(0))).sum() / (found - found.mean(0)).square().sum()
