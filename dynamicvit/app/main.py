@@ -37,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="published weights to download before the first page, which opens with them, such as "
         "dynamicvit_deit_small_patch16_224; DYNAMICVIT_FETCH when not given",
     )
+    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too, at /gradio_api/mcp/")
     options = parser.parse_args(arguments)
     files = TemporaryFiles.own()
     page = build(AppState(options.checkpoints, example_folder(), first=fetched(options.fetch)))
     with files.kept_small():
-        page.launch(server_name=options.host, server_port=options.port, **launch_options())
+        page.launch(server_name=options.host, server_port=options.port, mcp_server=options.mcp, **launch_options())
 
 
 def fetched(name: str | None) -> str | None:

@@ -135,7 +135,7 @@ def test_model_of_ones_own_answers_with_the_names_of_its_classes(photo: Upload, 
     own = create_model("dynamicvit_deit_256_patch16_224", num_heads=8, depth=3, prune_locations=(1,), num_classes=2)
     save_model(own, tmp_path / "colours.safetensors", class_names=["blue", "red"])
     state = AppState(tmp_path)
-    answer = analyze_bytes(state, photo.read(), 0.5, "colours.safetensors")
+    answer = analyze_bytes(state, photo.read(), {"keep_ratio": 0.5}, "colours.safetensors")
     assert {best["label"] for best in answer["pruned"]["top"]} == {"blue", "red"}
     assert state.load("colours.safetensors").model.config == own.config
 
@@ -166,7 +166,7 @@ def test_failed_download_gives_its_sentence(state: AppState, monkeypatch: pytest
 
 
 def test_program_gets_plain_numbers(state: AppState, model: str, photo: Upload) -> None:
-    answer = json.loads(json.dumps(analyze_bytes(state, photo.read(), 0.5, None)))
+    answer = json.loads(json.dumps(analyze_bytes(state, photo.read(), {"keep_ratio": 0.5}, None)))
     assert answer["model"] == model
     assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
     assert answer["saved_share"] == pytest.approx(1 - answer["pruned"]["gmacs"] / answer["dense"]["gmacs"])
@@ -178,13 +178,13 @@ def test_small_picture_is_said_to_be_too_small_to_judge_by(state: AppState, mode
     upload = Upload(path.name, path)
     key = explorer.open_file(state, upload, model)["image"]
     assert "too small to judge by" in explorer.analyse(state, key, model, {"keep_ratio": 0.5})["note"]
-    assert "too small to judge by" in analyze_bytes(state, upload.read(), 0.5, model)["caution"]
+    assert "too small to judge by" in analyze_bytes(state, upload.read(), {"keep_ratio": 0.5}, model)["caution"]
     assert "small" not in explorer.analyse(state, "cat", model, {"keep_ratio": 0.5})["note"]
 
 
 def test_program_gets_errors_raised(state: AppState, photo: Upload) -> None:
     with pytest.raises(SettingError):
-        analyze_bytes(state, photo.read(), 2.0, None)
+        analyze_bytes(state, photo.read(), {"keep_ratio": 2.0}, None)
     with pytest.raises(UploadError):
         Upload("nowhere.png", Path("/nowhere.png")).read()
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_program_analyses_a_picture_file(client: Client, state: AppState) -> Non
     picture = EXAMPLES / "cat.jpg"
     answer = client.predict(handle_file(picture), 0.5, api_name="/analyze")
     assert [len(stage["kept_patches"]) for stage in answer["stages"]] == [98, 49, 24]
-    assert answer == analyze_bytes(state, picture.read_bytes(), 0.5, None)
+    assert answer == analyze_bytes(state, picture.read_bytes(), {"keep_ratio": 0.5}, None)
 
 
 def test_program_is_told_what_is_wrong(client: Client, state: AppState) -> None:
@@ -47,8 +48,42 @@ def test_only_uploads_are_read(client: Client, state: AppState) -> None:
         client.predict(on_the_server, 0.5, api_name="/analyze")
 
 
-def test_only_the_analysis_is_public(client: Client) -> None:
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze"]
+def test_what_is_public_is_described(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/analyze", "/compare", "/sweep", "/models"]
+    assert [one["parameter_name"] for one in endpoints["/analyze"]["parameters"]] == [
+        "picture",
+        "keep_ratio",
+        "model",
+        "stage_ratios",
+        "keep_mass",
+        "selector",
+    ]
+
+
+def test_program_asks_for_stage_ratios_a_mass_or_another_selector(client: Client) -> None:
+    ask = partial(client.predict, handle_file(EXAMPLES / "cat.jpg"), api_name="/analyze")
+    stages = ask(stage_ratios=[0.9, 0.5, 0.3])
+    assert [len(stage["kept_patches"]) for stage in stages["stages"]] == [176, 98, 58]
+    assert ask(keep_mass=0.5)["keep_mass"] == 0.5
+    assert ask(selector="grid")["stages"] != ask()["stages"]
+    with pytest.raises(AppError, match="selector"):
+        ask(selector="magic")
+
+
+def test_program_compares_and_sweeps(client: Client) -> None:
+    picture = handle_file(EXAMPLES / "cat.jpg")
+    methods = client.predict(picture, 0.5, api_name="/compare")["methods"]
+    assert methods["random"]["gmacs"] == pytest.approx(methods["predictor"]["gmacs"], rel=0.01)
+    assert methods["none"]["agrees"]
+    points = client.predict(picture, api_name="/sweep")["points"]
+    assert [point["keep_ratio"] for point in points[:2]] == [1.0, 0.95]
+    assert points[-1]["gmacs"] < points[0]["gmacs"]
+
+
+def test_program_lists_the_models(client: Client, state: AppState) -> None:
+    first = client.predict(api_name="/models")[0]
+    assert (first["model"], first["is_here"], first["keep_ratios"]) == (state.first_model(), True, [0.7])
 
 
 class Asker:

@@ -55,7 +55,7 @@ def test_survey_grows_picture_by_picture(state: AppState, monkeypatch: pytest.Mo
 
 def test_survey_says_of_a_picture_what_the_explorer_says(state: AppState) -> None:
     (*_, last) = survey_uploads(state, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked())
-    plain = analyze_bytes(state, (EXAMPLES / "cat.jpg").read_bytes(), 0.5, None)
+    plain = analyze_bytes(state, (EXAMPLES / "cat.jpg").read_bytes(), {"keep_ratio": 0.5}, None)
     (picture,) = last.survey.pictures
     assert picture.dense.label == plain["dense"]["top"][0]["label"]
     assert picture.pruned.probability == pytest.approx(plain["pruned"]["top"][0]["probability"])
