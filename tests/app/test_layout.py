@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import EXAMPLES
@@ -79,6 +81,15 @@ def test_program_compares_and_sweeps(client: Client) -> None:
     points = client.predict(picture, api_name="/sweep")["points"]
     assert [point["keep_ratio"] for point in points[:2]] == [1.0, 0.95]
     assert points[-1]["gmacs"] < points[0]["gmacs"]
+
+
+def test_the_example_of_the_readme_runs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "gradio_client" in block)
+    monkeypatch.chdir(EXAMPLES.parents[1])
+    names: dict[str, Any] = {}
+    exec(example.replace("http://127.0.0.1:7860", client.src), names)
+    assert len(names["answer"]["stages"]) == 3
 
 
 def test_program_lists_the_models(client: Client, state: AppState) -> None:
