@@ -24,6 +24,16 @@ function describeEnd(stages, patch) {
   return dropped < 0 ? dynamicvit.say("explore.patch_kept") : dynamicvit.say("explore.patch_dropped", { stage: dropped + 1 });
 }
 
+/** Says in a sentence why a patch was dropped, or how near it was to it. */
+function describeWhy({ stages }, patch) {
+  const dropped = stages.findIndex((stage) => !fateAt(stage, patch)?.isKept);
+  const stage = stages.at(dropped); // the last one of a patch that stays
+  const fate = fateAt(stage, patch);
+  const values = { score: score(fate.score), rank: fate.rank, live: stage.live, kept: stage.kept.length };
+  if (dropped < 0) return dynamicvit.say("explore.why_kept", { ...values, stage: stage.name });
+  return dynamicvit.say("explore.why_dropped", { ...values, stage: dropped + 1 });
+}
+
 /** Gives the sentence for a screen reader. */
 function describePatch(answer, patch, isPinned) {
   const [place, end] = [describePlace(patch, answer.grid), describeEnd(answer.stages, patch)];
@@ -49,6 +59,7 @@ function showPatch(answer, patch, isPinned) {
   const dropped = fates.map((fate) => Boolean(fate && !fate.isKept));
   setText("patch-place", patch === null ? dynamicvit.say("explore.patch_none") : describePlace(patch, grid));
   setText("patch-end", patch === null ? "" : describeEnd(stages, patch));
+  setText("patch-why", patch === null ? "" : describeWhy(answer, patch));
   setText("patch-status", patch === null ? "" : describePatch(answer, patch, isPinned));
   part("patch-end").classList.toggle("is-dropped", dropped.includes(true));
   part("patch-pinned").hidden = !isPinned;
