@@ -122,7 +122,7 @@ def test_click_pins_a_patch_until_the_second_click_or_escape(page: Page) -> None
 
 
 def test_keys_walk_over_the_patches_and_pin_one(page: Page) -> None:
-    page.raw.get_by_role("radio", name="Faded").focus()
+    page.raw.get_by_role("button", name="Play").focus()
     page.raw.keyboard.press("Shift+Tab")
     assert page.text("patch-place") == "Patch in row 8, column 8"
     for key in ("ArrowUp", "ArrowLeft", "ArrowLeft", "Enter"):
@@ -282,3 +282,33 @@ def test_the_headline_says_what_was_dropped_answered_and_saved(page: Page) -> No
     headline = page.text("headline")
     assert headline.startswith("Dropped 129 of 196 patches, ")
     assert re.search(r"says “.+”.*: \d+\s% less arithmetic and \d+\s% (less|more) time\.$", headline)
+
+
+def test_play_goes_from_the_input_through_the_stages_once(page: Page) -> None:
+    page.raw.evaluate("""() => {
+      const name = document.querySelector("[data-part=large-name]");
+      window.names = [];
+      new MutationObserver(() => window.names.push(name.textContent)).observe(name, { childList: true });
+    }""")
+    page.raw.get_by_role("button", name="Play").click()
+    assert page.raw.get_by_role("button", name="Stop").is_visible()
+    page.raw.get_by_role("button", name="Play").wait_for()
+    assert page.raw.evaluate("window.names") == ["Input", "Stage 1", "Stage 2", "Stage 3"]
+
+
+def test_a_sentence_says_why_a_patch_was_dropped(page: Page) -> None:
+    sentences = set()
+    for patch in range(0, GRID * GRID, 9):
+        point_at(page, patch)
+        why, end = page.text("patch-why"), page.text("patch-end")
+        if end == "kept to the end":
+            assert re.fullmatch(
+                r"Stays to the end: at Stage 3 score 0\.\d+, ranked \d+ of 96; the first 67 stay\.", why
+            )
+        else:
+            stage = end.rsplit(" ", 1)[1]
+            live, kept = {"1": (196, 137), "2": (137, 96), "3": (96, 67)}[stage]
+            pattern = rf"Dropped at stage {stage}: score 0\.\d+, ranked (\d+) of {live}; the first {kept} stay\."
+            assert int(re.fullmatch(pattern, why)[1]) > kept
+        sentences.add(why)
+    assert len(sentences) > 3
