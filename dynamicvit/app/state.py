@@ -33,7 +33,7 @@ FileVersion = tuple[Path, int]  # path and time of the last change
 
 DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
 MAX_MODELS = 3
-MAX_RESULTS = 2048
+MAX_RESULTS = 512
 MAX_IMAGE_BYTES = 512 * 2**20
 
 

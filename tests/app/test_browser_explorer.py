@@ -297,6 +297,7 @@ def test_play_goes_from_the_input_through_the_stages_once(page: Page) -> None:
 
 
 def test_a_sentence_says_why_a_patch_was_dropped(page: Page) -> None:
+    page.raw.wait_for_function("document.querySelector('[data-part=time-note]').textContent.includes('Median of')")
     sentences = set()
     for patch in range(0, GRID * GRID, 9):
         point_at(page, patch)

@@ -284,7 +284,7 @@ def test_a_file_where_one_stands_goes_before_one_found_by_name(places, folder, t
 def test_weights_that_are_not_here_are_fetched_only_when_that_is_asked_for(
     places, cache, tiny_file, tiny_model, published, monkeypatch
 ):
-    def download(checkpoint):
+    def download(checkpoint, progress=None):
         assert checkpoint is published
         return shutil.copy(tiny_file, cache / checkpoint.file_name)
 
@@ -296,7 +296,7 @@ def test_weights_that_are_not_here_are_fetched_only_when_that_is_asked_for(
 
 
 def test_a_download_that_fails_says_so(places, published, monkeypatch):
-    def download(checkpoint):
+    def download(checkpoint, progress=None):
         raise DownloadError("the connection was cut")
 
     monkeypatch.setattr(available, "download", download)
