@@ -201,7 +201,7 @@ class _Events:
         """Show the same image with another model, or offer to download that."""
         is_here = any(entry.key == key and entry.is_local for entry in self._state.entries())
         scene = self._scene_with(key, shown) if is_here else explorer.problem_scene("")
-        return [*_scene_values(scene, shown), *self._choice_values(key, language)]
+        return [*_scene_values(scene, shown), *self._choice_values(key, language, shown.get("model"))]
 
     def choose_language(self, key: str, event: gr.EventData) -> list[Any]:
         """Put what Gradio shows itself into another language."""
@@ -233,12 +233,14 @@ class _Events:
             return explorer.change_model(self._state, shown["image"], key)
         return explorer.first_scene(self._state)
 
-    def _choice_values(self, key: str | None, language: str) -> list[Any]:
+    def _choice_values(self, key: str | None, language: str, shown: str | None = None) -> list[Any]:
         words = words_in(language)
         entries = self._state.entries()
         chosen = next((entry for entry in entries if entry.key == key), None)
-        note = " ".join(filter(None, [_model_note(chosen, words), self._state.unusable_files()]))
         can_fetch = chosen is not None and not chosen.is_local
+        still = next((entry.title for entry in entries if can_fetch and entry.key == shown), None)
+        notes = [_model_note(chosen, words), still and words("model.still", title=still), self._state.unusable_files()]
+        note = " ".join(filter(None, notes))
         return [gr.Dropdown(**_model_list(entries, key, words)), note, gr.Button(visible=can_fetch)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,10 @@ def test_survey_can_be_stopped_and_keeps_what_it_has(page: Page, tmp_path: Path)
 def test_survey_that_is_started_right_after_stop_is_not_stopped_with_the_old_one(page: Page, tmp_path: Path) -> None:
     start_many(page, tmp_path)
     page.raw.locator("#many-stop").click()
-    while line(page, "many").filter(has_text="8 files").count() == 0:
-        page.raw.get_by_role(
-            "button", name="Analyse the examples"
-        ).click()  # has no effect while the page still cancels
+    deadline = time.monotonic() + 60
+    examples = page.raw.get_by_role("button", name="Analyse the examples")
+    while line(page, "many").filter(has_text="8 files").count() == 0 and time.monotonic() < deadline:
+        examples.click()  # has no effect while the page still cancels
         page.raw.wait_for_timeout(200)
     line(page, "many").filter(has_text="Done: 8 files").wait_for(timeout=20_000)
 
