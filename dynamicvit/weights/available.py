@@ -22,6 +22,7 @@ from dynamicvit.models.timm_vit import describe_timm, from_timm, is_timm_name
 from dynamicvit.weights.foreign import IdentifiedModel, identify_config
 from dynamicvit.weights.io import WEIGHT_SUFFIXES, different_fields, load_file, read_shapes
 from dynamicvit.weights.published import PUBLISHED, Progress, PublishedCheckpoint, cache_dir, download
+from dynamicvit.weights.transformers import from_transformers, is_transformers_folder
 
 SHIPPED_FILE = "dynamicvit_lite0_small_patch16_224.safetensors"
 SHIPPED_TITLE = "DynamicViT-Lite0-S"
@@ -83,10 +84,10 @@ def load_model(
     """Return a model with its weights, in evaluation mode: from a file, by its name, or from timm.
 
     Args:
-        source: a weight file; or what is in the folder of weights or the cache: the name of a model
-            (``"dynamicvit_deit_small_patch16_224"``), of a file or of a published checkpoint
-            (``"DynamicViT-DeiT-S/0.7"``); or timm's pretrained model ``"timm:NAME"`` or ``"hf-hub:ORG/NAME"``, which
-            timm downloads unless it has done so before.
+        source: a weight file; a folder in which the library transformers saved a ViT or DeiT; what is in the folder of
+            weights or the cache: the name of a model (``"dynamicvit_deit_small_patch16_224"``), of a file or of a
+            published checkpoint (``"DynamicViT-DeiT-S/0.7"``); or timm's pretrained model ``"timm:NAME"`` or
+            ``"hf-hub:ORG/NAME"``, which timm downloads unless it has done so before.
         name: the model to build from a file, as in :func:`~dynamicvit.weights.io.load_file`.
         prune_locations: blocks before which a model without prediction modules drops tokens, 0-based, increasing; its
             own, or those after each quarter of its depth, when not given.
@@ -100,6 +101,8 @@ def load_model(
     text = str(source)
     if not text.startswith((TIMM, HUB)):
         path = Path(source)
+        if name is None and is_transformers_folder(path):
+            return from_transformers(path, prune_locations)
         is_name = isinstance(source, str) and not path.is_file()
         return load_file(find_weights(text, fetch=fetch) if is_name else path, name, prune_locations=prune_locations)
     if name is not None:
