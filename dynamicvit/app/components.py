@@ -89,14 +89,21 @@ def _server_function(name: str, answer: Answer, turns: Turns) -> Callable[[objec
             return {"problem": str(error)}
         except TypeError:
             return {"problem": "This page and the app do not fit together; reload the page."}
-        visitor = str((await request.json()).get("session_hash"))
-        turn = await turns.ask(visitor, name, partial(answer, *given.args), request.is_disconnected)
+        turn = await turns.ask(await _visitor(request), name, partial(answer, *given.args), request.is_disconnected)
         if isinstance(turn, Turn):
             return {"busy": turns.waiting} if turn is Turn.BUSY else {"problem": f"Not answered: {turn.value}."}
         return turn
 
     called.__name__ = name
     return called
+
+
+async def _visitor(request: gr.Request) -> str:
+    """Return who asks; nobody in particular where the request does not say, as that of a browser does."""
+    try:
+        return str((await request.json())["session_hash"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _read(name: str) -> str:

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
@@ -24,6 +25,22 @@ class Turn(Enum):
     BUSY = "too many were waiting"
 
 
+@dataclass(eq=False)
+class _Question:
+    """One that waits, until its future says why it was not answered, or None for its turn, which takes a place."""
+
+    settled: asyncio.Future[Turn | None]
+    has_place: bool = False
+
+    def settle(self, turn: Turn | None) -> None:
+        self.has_place = turn is None
+        self.settled.get_loop().call_soon_threadsafe(self._tell, turn)
+
+    def _tell(self, turn: Turn | None) -> None:
+        if not self.settled.done():  # the web server may have given the request up
+            self.settled.set_result(turn)
+
+
 class Turns:
     """A queue in which visitors follow each other, with one waiting question of each kind for a visitor.
 
@@ -39,7 +56,7 @@ class Turns:
         self._most_waiting = most_waiting
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="answer")
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str, OrderedDict[str, asyncio.Future[Turn | None]]] = OrderedDict()
+        self._waiting: OrderedDict[str, OrderedDict[str, _Question]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
@@ -66,24 +83,42 @@ class Turns:
                 return Turn.LEFT
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            with self._lock:
-                self._free += 1
-                self._grant()
+            self._release()
 
     async def _wait(self, visitor: str, kind: str) -> Turn | None:
-        mine: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+        mine = _Question(asyncio.get_running_loop().create_future())
         with self._lock:
             own = self._waiting.setdefault(visitor, OrderedDict())
             older = own.pop(kind, None)
             if older is not None:
-                _settle(older, Turn.REPLACED)
+                older.settle(Turn.REPLACED)
             elif self._count() >= self._most_waiting:
                 if not own:
                     del self._waiting[visitor]
                 return Turn.BUSY
             own[kind] = mine
             self._grant()
-        return await mine
+        try:
+            return await mine.settled
+        except asyncio.CancelledError:
+            self._forget(visitor, kind, mine)
+            raise
+
+    def _forget(self, visitor: str, kind: str, mine: _Question) -> None:
+        """Let nobody wait behind a question whose request was given up."""
+        with self._lock:
+            own = self._waiting.get(visitor, OrderedDict())
+            if own.get(kind) is mine:
+                del own[kind]
+                if not own:
+                    del self._waiting[visitor]
+        if mine.has_place:
+            self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._free += 1
+            self._grant()
 
     def _grant(self) -> None:
         """Let the first question of the visitor who waited longest begin, while there is a free place."""
@@ -93,11 +128,7 @@ class Turns:
             if own:
                 self._waiting[visitor] = own  # at the end: the others come before this one's next question
             self._free -= 1
-            _settle(first, None)
+            first.settle(None)
 
     def _count(self) -> int:
         return sum(map(len, self._waiting.values()))
-
-
-def _settle(waiting: asyncio.Future[Turn | None], turn: Turn | None) -> None:
-    waiting.get_loop().call_soon_threadsafe(waiting.set_result, turn)

@@ -110,6 +110,29 @@ def test_an_error_frees_the_place() -> None:
     assert asyncio.run(run()) == "answered"
 
 
+def test_a_request_that_is_given_up_takes_no_place_with_it() -> None:
+    async def run() -> list[Any]:
+        turns, work = Turns(places=1), Work()
+        first = ask(turns, work, "ann a")
+        await until(lambda: work.begun == ["ann a"])
+        waiting, last = ask(turns, work, "bob a"), ask(turns, work, "cid a")
+        await until(lambda: turns.waiting == 2)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        left = turns.waiting
+        work.let_go.set()
+        answers = await asyncio.gather(first, last)
+        # Given up at the moment of its turn: granted, but not yet told.
+        at_once = asyncio.create_task(turns.ask("dan", "a", lambda: "answered", stays))
+        await asyncio.sleep(0)
+        at_once.cancel()
+        await asyncio.gather(at_once, return_exceptions=True)
+        async with asyncio.timeout(30):
+            return [left, *answers, await turns.ask("eve", "a", lambda: "answered", stays)]
+
+    assert asyncio.run(run()) == [1, "ann a", "cid a", "answered"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), max_size=25))
 def test_every_question_ends_and_no_place_is_lost(questions: list[tuple[str, str, bool]]) -> None:
