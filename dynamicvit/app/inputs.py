@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dynamicvit.app.components import Payload
 from dynamicvit.app.words import Words, words_in
 from dynamicvit.budget import BaseRatio, Budget, KeepMass, StageRatios
 from dynamicvit.errors import SettingError
@@ -17,8 +18,6 @@ MAX_STAGES = 12
 MIN_WIDTH, MAX_WIDTH = 280, 1200
 MAX_SEED = 2**31 - 1
 SCENE = ("image", "model", "settings", "stage", "patch")
-
-Payload = dict[str, Any]
 
 
 @dataclass(frozen=True)

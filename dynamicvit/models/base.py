@@ -180,7 +180,7 @@ class DynamicModel(nn.Module, ABC):
         }
 
     def forward_features(self, images: Tensor, keep_ratio: KeepRatio | None = None) -> Tensor:
-        """Return the final-norm tokens of (B, 3, H, W) images, under timm's name; dense without a keep ratio."""
+        """Return the (B, T, C) final-norm tokens of (B, 3, H, W) images, under timm's name; dense without a ratio."""
         return self.forward_stages(images, keep_ratio).final_tokens
 
     @property

@@ -73,9 +73,11 @@ def test_survey_can_be_stopped_and_keeps_what_it_has(page: Page, tmp_path: Path)
     start_many(page, tmp_path)
     with page.raw.expect_response("**/reset"):  # the run is cancelled
         page.raw.locator("#many-stop").click()
-    page.raw.wait_for_timeout(1000)
-    if page.raw.locator("#many-stop").is_visible():  # a result that was on its way has come after the first press
-        page.raw.locator("#many-stop").click()
+    deadline = time.monotonic() + 60
+    while line(page, "many").filter(has_text="Stopped after").count() == 0 and time.monotonic() < deadline:
+        if page.raw.locator("#many-stop").is_visible():  # a result that was on its way came after the first press
+            page.raw.locator("#many-stop").click()
+        page.raw.wait_for_timeout(200)
     line(page, "many").filter(has_text="Stopped after").wait_for()
     looked_at = int(line(page, "many").inner_text().split()[2])
     assert 1 <= looked_at < MANY

@@ -27,7 +27,7 @@ OUTSIDE = """() => {
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_nothing_leaves_the_page_at_any_width(open_page: Any, language: str) -> None:
     raw = open_page(query=f"?__theme=light&lang={language}").raw
-    raw.wait_for_function("document.querySelector('[data-part=time-note]').textContent.includes('2')")
+    raw.wait_for_function("/[0-9]/.test(document.querySelector('[data-part=time-saved]').textContent)")
     tabs = raw.locator("#tabs button[role=tab]")
     outside = {}
     for tab in range(8):
