@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import sys
@@ -28,12 +29,15 @@ from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
 from dynamicvit.models.registry import create_model, list_models
 from dynamicvit.models.selectors import SELECTORS, create_selector
+from dynamicvit.models.vit import DynamicVisionTransformer
+from dynamicvit.precision import in_bfloat16
 from dynamicvit.weights.available import load_model
 
 DENSE = "dense"
 TIMM = "timm's dense"
 WARM_UP = 2
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BLOCKS = "bfloat16-blocks"
+PRECISIONS = {"float32": None, BLOCKS: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def contenders(
     twin = name.removeprefix("dynamicvit_")
     if timm.is_model(twin):
         other = timm_model(twin, image_size).to(model.device).eval()
+        if model.precision == "bfloat16":
+            in_bfloat16(other)
         found.append(Contender(TIMM, other, gmacs(model, None, None, image_size)))
     found.append(Contender(DENSE, model, gmacs(model, None, None, image_size)))
     for ratio, selector_name in product(ratios, selectors or model.selectors[:1]):
@@ -182,6 +188,9 @@ def measure(
     Raises:
         DynamicViTError: a ratio, a selector or the size of the images is not valid for the model.
     """
+    if precision == BLOCKS and not isinstance(model, DynamicVisionTransformer):
+        raise SettingError(f"{name} has no blocks of tokens; choose another precision.")
+    model = in_bfloat16(copy.deepcopy(model)) if precision == BLOCKS else model
     rivals = contenders(model, name, ratios, selectors, image_size)
     images = torch.randn(batch, 3, image_size, image_size, device=model.device)
     times, peaks = take_turns(rivals, images, PRECISIONS[precision], seconds, most_rounds)
@@ -270,7 +279,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--selector", nargs="+", choices=list(SELECTORS), default=[], help="default: the model's own")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="images in a forward pass")
     parser.add_argument("--image-size", type=int, nargs="+", help="pixels on a side; default: the model's")
-    parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=["float32"])
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=list(PRECISIONS),
+        default=["float32"],
+        help=f"{BLOCKS}: as the app computes on a CPU, in timm's model too; bfloat16, float16: torch's autocast",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="of the CPU; default: torch's choice")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's group, at least 3 rounds")

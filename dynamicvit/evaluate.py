@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import sys
@@ -32,13 +33,15 @@ from dynamicvit.datasets import (
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.evaluation.accuracy import DENSE, Evaluation, EvaluationSetting, evaluate
 from dynamicvit.evaluation.coverage import Coverage, SceneBoxes, measure_coverage, read_boxes
+from dynamicvit.evaluation.equality import Equality, measure_equality
 from dynamicvit.evaluation.processes import Processes, join_processes
 from dynamicvit.evaluation.table import Report, Run, as_markdown, as_record
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import SELECTORS
+from dynamicvit.precision import with_precision
 from dynamicvit.weights.io import load_file
 
-Result = TypeVar("Result", Evaluation, Coverage)
+Result = TypeVar("Result", Evaluation, Coverage, Equality)
 SEEDED = "random"
 MERGING = "merging"
 
@@ -65,6 +68,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--workers", type=partial(_at_least, 0), default=0, help="processes that read ahead; they disturb CPU timing"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the blocks, on a CPU; answers and kept patches in bfloat16 are compared with those in float32",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results and what made them")
     return parser.parse_args(arguments)
@@ -141,6 +150,8 @@ def measure(
         ImageError: none of the photos can be read.
     """
     photos = listing.photos
+    reference = model if options.precision == "float32" else copy.deepcopy(model)
+    model = with_precision(model, options.precision)
     settings = list_settings(options, model)
     if boxes and len(settings) == 1:
         raise SettingError("The model drops no tokens, so there is no object coverage; leave --boxes out.")
@@ -158,11 +169,14 @@ def measure(
         # A merged token stands for patches in many places.
         choosing = [setting for setting in settings[1:] if setting.selector != MERGING]
         coverages = measure_coverage(model, photos, boxes, choosing, on_batch=bar.update, **common)
+        others = settings if model.precision != reference.precision else []
+        equalities = measure_equality(model, reference, photos, others, **common) if others else []
     report = Report(
-        made_with,
+        replace(made_with, precision=model.precision),
         len(photos),
         _join(processes.gather(evaluations)),
         _join(processes.gather(coverages)) if boxes else [],
+        _join(processes.gather(equalities)),
         sorted(processes.gather(unreadable), key=lambda photo: photo.name),
         notes_on(listing, options.photos[0]),
     )
@@ -211,6 +225,7 @@ def describe_run(options: argparse.Namespace, processes: Processes) -> Run:
         workers=options.workers,
         processes=processes.count,
         device=device_name(processes.device),
+        precision="float32",
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         dynamicvit=__version__,

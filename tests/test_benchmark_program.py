@@ -10,6 +10,7 @@ from dynamicvit.benchmark import Contender, contenders, main, measure, take_turn
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
+from dynamicvit.precision import in_bfloat16
 from dynamicvit.weights.io import save_model
 
 TINY = ModelConfig(
@@ -39,6 +40,18 @@ def test_the_baseline_is_timms_model_of_that_name():
     known = create_model("dynamicvit_deit_small_patch16_224", depth=1, prune_locations=(0,)).eval()
     hows = [one.how for one in contenders(known, "dynamicvit_deit_small_patch16_224", [0.7, 0.5], ["grid"], 224)]
     assert hows == ["timm's dense", "dense", "0.7 grid", "0.5 grid"]
+
+
+def test_timms_model_is_rounded_as_ours_is():
+    known = create_model("dynamicvit_deit_small_patch16_224", depth=1, prune_locations=(0,)).eval()
+    twin = contenders(in_bfloat16(known), "dynamicvit_deit_small_patch16_224", [], [], 224)[0].call
+    assert twin.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
+    assert twin.head.weight.dtype == torch.float32
+
+
+def test_a_model_without_blocks_of_tokens_has_no_bfloat16_of_them():
+    with pytest.raises(SystemExit, match="no blocks of tokens"):
+        main(["--model", "dynamicvit_convnext_tiny", "--precision", "bfloat16-blocks"])
 
 
 def test_speedup_and_ideal_are_against_the_dense_model(model):

@@ -277,3 +277,22 @@ def run_two_processes(options):
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "| dense |" in outputs[0][0]
     assert outputs[1][0] == ""
+
+
+def test_bfloat16_is_compared_with_float32(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "results.json"
+    main(arguments(checkpoint, photos / "list.csv", "--precision", "bfloat16", "--batch", 3, "--json", output))
+    assert "| same answer % |" in capsys.readouterr().out
+    record = json.loads(output.read_text(encoding="utf-8"))
+    dense, pruned = record["equality"]
+    assert record["made_with"]["precision"] == "bfloat16"
+    assert (dense["photos"], dense["overlaps"], len(pruned["overlaps"])) == (7, [], 3)
+    assert all(0.5 < stage["mean"] <= 1 for stage in pruned["overlaps"])
+    assert 0.5 < pruned["same_answer"]["mean"] <= 1
+
+
+def test_float32_is_not_compared_with_itself(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "results.json"
+    main(arguments(checkpoint, photos / "list.csv", "--json", output))
+    assert "same answer" not in capsys.readouterr().out
+    assert json.loads(output.read_text(encoding="utf-8"))["equality"] == []

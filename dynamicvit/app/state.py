@@ -24,6 +24,7 @@ from dynamicvit.errors import ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, read
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
+from dynamicvit.precision import Precision, with_precision
 from dynamicvit.weights.available import AvailableModel, checkpoint_folder, list_available, list_problems
 from dynamicvit.weights.io import load_file
 
@@ -135,6 +136,7 @@ class AppState:
         checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
         examples: folder with example images.
         first: key of the model to start with, if it is here.
+        precision: of the models; "auto" measures it with the example images.
         image_bytes: that the images in memory may take together; larger ones than an eighth of it take as much again.
     """
 
@@ -144,9 +146,11 @@ class AppState:
         examples: Path | None = None,
         *,
         first: str | None = None,
+        precision: Precision = "float32",
         image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
         self._first = first
+        self._precision: Precision = precision
         self.checkpoints = checkpoints or checkpoint_folder()
         self.examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -208,13 +212,18 @@ class AppState:
         with self._loading:
             loaded = self._models.get(version)
             if loaded is None:
-                model = self.run(lambda: fold_batch_norms(load_file(path)).to(self.device))
+                model = self.run(lambda: self._ready(load_file(path)))
                 loaded = LoadedModel(entry, version, model)
                 forgotten = self._models.put(version, loaded)
                 self._prepared.forget(lambda pair: pair[1] in forgotten)
         if not loaded.model.config.num_stages:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
         return loaded
+
+    def _ready(self, model: DynamicModel) -> DynamicModel:
+        model = fold_batch_norms(model).to(self.device)
+        examples = map(self.example, self.examples)
+        return with_precision(model, self._precision, (PreparedImage(model, it.image).tensor for it in examples))
 
     # Images
 

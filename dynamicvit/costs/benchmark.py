@@ -41,7 +41,7 @@ class PairTiming:
     Attributes:
         dense, pruned: time of each.
         speedup: median over the rounds of dense time / pruned time; a slow moment of the machine hits both of a round.
-        device: what they ran on, for people to read.
+        device: what they ran on, for people to read, with the precision if that is not float32.
         batch_size: pictures in each forward pass.
     """
 
@@ -84,7 +84,7 @@ def time_pair(
     rounds = take_turns(run_dense, run_pruned, max_rounds=max_rounds, budget_ms=budget_ms, execute=execute)
     dense_ms, pruned_ms = map(list, zip(*rounds, strict=True))
     speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
-    return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, device_name(images.device), len(images))
+    return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, runs_on(model), len(images))
 
 
 def take_turns(
@@ -140,6 +140,12 @@ def device_name(device: torch.device | str) -> str:
         threads = torch.get_num_threads()
         return f"{_processor_name()}, {threads} thread{'s' if threads != 1 else ''}"
     return str(device)
+
+
+def runs_on(model: DynamicModel) -> str:
+    """Return a model's device for people, with the precision if that is not float32."""
+    name = device_name(model.device)
+    return name if model.precision == "float32" else f"{name}, {model.precision}"
 
 
 @torch.inference_mode()

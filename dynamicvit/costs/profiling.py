@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynamicvit.costs.benchmark import Execute, at_once, device_name, synchronize, take_turns
+from dynamicvit.costs.benchmark import Execute, at_once, runs_on, synchronize, take_turns
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.costs.watching import watch_modules
 from dynamicvit.models.base import DynamicModel, KeepRatio, PartKind
@@ -67,7 +67,7 @@ class Profile:
     Attributes:
         dense, pruned: each of them; the dense one has no predictors.
         rounds: how often each was timed.
-        device: what they ran on, for people to read.
+        device: what they ran on, for people to read, with the precision if that is not float32.
         batch_size: pictures in each forward pass.
     """
 
@@ -115,7 +115,7 @@ def profile(
         execute=execute,
     )
     dense, pruned = map(_pass_profile, outlines, zip(*rounds, strict=True))
-    return Profile(dense, pruned, len(rounds), device_name(images.device), len(images))
+    return Profile(dense, pruned, len(rounds), runs_on(model), len(images))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from dynamicvit.datasets import UnreadablePhoto
 from dynamicvit.evaluation.accuracy import Evaluation, EvaluationSetting
 from dynamicvit.evaluation.coverage import BOXES_FILL, Coverage
+from dynamicvit.evaluation.equality import Equality
 
-Result = TypeVar("Result", Evaluation, Coverage)
+Result = TypeVar("Result", Evaluation, Coverage, Equality)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Run:
         half: "even" or "odd", the places of the photos that were taken in the order of their names; None for all.
         batch, workers, processes: as on the command line and by the launcher.
         device: for people, with the number of threads of a CPU.
+        precision: "float32" or "bfloat16".
         threads: of PyTorch, in each process.
         torch, dynamicvit: versions.
         date: ISO 8601, UTC.
@@ -41,6 +43,7 @@ class Run:
     workers: int
     processes: int
     device: str
+    precision: str
     threads: int
     torch: str
     dynamicvit: str
@@ -56,6 +59,7 @@ class Report:
         found: number of photos that were given.
         evaluations: one for each setting, over the photos of all processes.
         coverages: one for each pruned setting; empty without boxes.
+        equalities: one for each setting, beside float32; empty in float32.
         unreadable: the photos that could not be read, in the order of their names.
         notes: sentences about files that are not among the photos, and photos that have no class.
     """
@@ -64,6 +68,7 @@ class Report:
     found: int
     evaluations: list[Evaluation]
     coverages: list[Coverage]
+    equalities: list[Equality]
     unreadable: list[UnreadablePhoto]
     notes: list[str] = field(default_factory=list)
 
@@ -80,6 +85,9 @@ def as_markdown(report: Report) -> str:
         low, high = (f"{100 * share:g}" for share in BOXES_FILL)
         parts.append(_coverage_table(report.coverages))
         parts.append(f"Patches kept at the last stage, in scenes whose boxes fill {low} to {high} % of the crop.")
+    if report.equalities:
+        parts.append(_equality_table(report.equalities))
+        parts.append("Photos with the same answer as in float32, and patches that are kept in both.")
     if report.unreadable:
         names = "\n".join(f"- {photo.name}: {photo.reason}" for photo in report.unreadable)
         parts.append(f"{len(report.unreadable)} of {report.found} photos could not be read:\n\n{names}")
@@ -97,6 +105,7 @@ def as_record(report: Report) -> dict[str, Any]:
         "unreadable": [asdict(photo) for photo in report.unreadable],
         "results": _evaluation_records(report.evaluations),
         "coverage": _coverage_records(report.coverages),
+        "equality": _equality_records(report.equalities),
     }
 
 
@@ -104,7 +113,7 @@ def _made_with_line(run: Run) -> str:
     processes = f", {run.processes} processes (speed: of one)" if run.processes > 1 else ""
     return (
         f"{run.checkpoint} (SHA-256 {run.sha256_prefix}...), median speed over batches of {run.batch} on {run.device}"
-        f"{processes}, torch {run.torch}, {run.date}."
+        f"{processes}, {run.precision}, torch {run.torch}, {run.date}."
     )
 
 
@@ -143,6 +152,19 @@ def _coverage_table(results: Sequence[Coverage]) -> str:
     return _table(("keep ratio", "selector", "kept in boxes %", "centre prior %", "chance %", "scenes"), rows)
 
 
+def _equality_table(results: Sequence[Equality]) -> str:
+    """Lay equalities out as a Markdown table; over several seeds it shows means."""
+    rows = [
+        (
+            *_setting_cells(some[0].setting),
+            _percent([result.same_answer for result in some]),
+            " / ".join(_percent(stage) for stage in zip(*(result.overlaps for result in some), strict=True)) or "-",
+        )
+        for some in _group_seeds(results)
+    ]
+    return _table(("keep ratio", "selector", "same answer %", "same kept patches %, stage by stage"), rows)
+
+
 def _evaluation_records(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
     """Return one JSON record for each row of the table; shares are in [0, 1]."""
     return [
@@ -158,6 +180,19 @@ def _evaluation_records(results: Sequence[Evaluation]) -> list[dict[str, Any]]:
             "change": _over_seeds([result.change for result in some]),
             "gmacs": some[0].gmacs,
             "images_per_second": _speed(some),
+        }
+        for some in _group_seeds(results)
+    ]
+
+
+def _equality_records(results: Sequence[Equality]) -> list[dict[str, Any]]:
+    """Return one JSON record for each row of the table; shares are in [0, 1]."""
+    return [
+        {
+            **_setting_record(some),
+            "photos": some[0].photos,
+            "same_answer": _over_seeds([result.same_answer for result in some]),
+            "overlaps": [_over_seeds(stage) for stage in zip(*(result.overlaps for result in some), strict=True)],
         }
         for some in _group_seeds(results)
     ]
@@ -189,7 +224,7 @@ def _setting_cells(setting: EvaluationSetting) -> tuple[str, str]:
     return ("dense", "-") if setting.keep_ratio is None else (f"{setting.keep_ratio:g}", setting.selector)
 
 
-def _setting_record(some: Sequence[Evaluation] | Sequence[Coverage]) -> dict[str, Any]:
+def _setting_record(some: Sequence[Evaluation] | Sequence[Coverage] | Sequence[Equality]) -> dict[str, Any]:
     setting = some[0].setting
     return {
         "keep_ratio": setting.keep_ratio,

@@ -188,6 +188,12 @@ class DynamicModel(nn.Module, ABC):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def precision(self) -> str:
+        """What most of it is computed in, for people: "bfloat16" where some weights are, else "float32"."""
+        is_rounded = any(weight.dtype == torch.bfloat16 for weight in self.parameters())
+        return "bfloat16" if is_rounded else "float32"
+
     def checked_budget(self, keep_ratio: KeepRatio | None) -> Budget | None:
         """Return the budget that a caller means, None for a dense pass.
 

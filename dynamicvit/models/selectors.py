@@ -20,7 +20,8 @@ from dynamicvit.models.merging import Merge, merge_similar
 class AttentionRecord:
     """What one block's attention was computed from, class token and other prefix tokens first.
 
-    Fused attention never forms the weights; from this the few that somebody asks for are computed apart.
+    Fused attention never forms the weights; from this the few that somebody asks for are computed apart, and
+    not in bfloat16, in which too many would be equal.
 
     Attributes:
         query, key: (B, H, T, d).
@@ -31,13 +32,18 @@ class AttentionRecord:
 
     def class_weights(self, num_prefix: int = 1) -> Tensor:
         """Return (B, T - P) weights of the class token's attention to the patch tokens, mean over heads."""
-        scores = self.query[:, :, :1] @ self.key.transpose(-2, -1) * self.query.shape[-1] ** -0.5
+        query, key = _exact(self.query[:, :, :1]), _exact(self.key)
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         weights: Tensor = scores.softmax(dim=-1)
         return weights[:, :, 0, num_prefix:].mean(dim=1)
 
     def patch_keys(self, num_prefix: int = 1) -> Tensor:
         """Return (B, T - P, d) keys of the patch tokens, mean over heads."""
-        return self.key[:, :, num_prefix:].mean(dim=1)
+        return _exact(self.key[:, :, num_prefix:]).mean(dim=1)
+
+
+def _exact(numbers: Tensor) -> Tensor:
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 Observer = Callable[[AttentionRecord], None]

@@ -112,7 +112,7 @@ class Attention(nn.Module):
         if observe is not None:
             observe(AttentionRecord(query, key))
         if policy is None:
-            bias = None if key_bias is None else key_bias[:, None, None, :]
+            bias = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         else:
             mixed = masked_softmax(query @ key.transpose(-2, -1) * self.scale, policy) @ value

@@ -61,7 +61,8 @@ def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
+    command = [sys.executable, "app.py", *where, "--precision", "float32"]
     environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache)}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as app:
         try:

@@ -117,6 +117,12 @@ def test_measurement_names_runs_and_device(state: AppState, model: str, settings
     assert "thread" in measured["note"] or torch.cuda.is_available()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU models stay in float32")
+def test_a_measurement_in_bfloat16_says_so_beside_the_device(checkpoints: Path) -> None:
+    state = AppState(checkpoints, EXAMPLES, precision="bfloat16")
+    assert ", bfloat16." in explorer.measure(state, "cat", None, {"keep_ratio": 0.7})["note"]
+
+
 def test_visitors_at_once_get_what_they_would_get_alone(state: AppState, model: str) -> None:
     wishes = [{"keep_ratio": ratio} for ratio in (0.2, 0.4, 0.6, 0.8)]
     with ThreadPoolExecutor(4) as visitors:
