@@ -9,7 +9,16 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, StageView, analyze, classify_dense
+from dynamicvit.analysis.results import (
+    Analysis,
+    AnalysisSettings,
+    Begun,
+    Classification,
+    StageView,
+    analyze,
+    begin,
+    classify_dense,
+)
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.closed_form import pruned_macs
 from dynamicvit.costs.macs import MacReport
@@ -71,7 +80,7 @@ def methods_of(model: DynamicModel) -> tuple[str, ...]:
 
 def compare(
     model: DynamicModel,
-    images: Tensor,
+    images: Tensor | Begun,
     methods: Sequence[str] | None = None,
     keep_ratio: KeepRatio = 0.7,
     *,
@@ -89,7 +98,7 @@ def compare(
 
     Args:
         model: in evaluation mode, with pruning stages.
-        images: (1, 3, H, W), normalised, on any device.
+        images: (1, 3, H, W), normalised, on any device, or what :func:`~dynamicvit.analysis.results.begin` gave for it.
         methods: some of :func:`methods_of` the model; all of them when not given.
         keep_ratio: of the model's own choice. In the adaptive mode the other methods start from the shares that it
             kept.
@@ -106,6 +115,7 @@ def compare(
     """
     methods = methods_of(model) if methods is None else methods
     _check_names(methods, methods_of(model), basis)
+    images = images if isinstance(images, Begun) else begin(model, images)
     dense = dense or classify_dense(model, images, top=top)
     own = analyze(
         model, images, AnalysisSettings(as_budget(keep_ratio), model.selectors[0], seed), dense=dense, top=top

@@ -14,7 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from dynamicvit.analysis.comparison import Basis, Comparison, compare
-from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, analyze, classify_dense
+from dynamicvit.analysis.results import (
+    Analysis,
+    AnalysisSettings,
+    Begun,
+    Classification,
+    analyze,
+    begin,
+    classify_dense,
+)
 from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.benchmark import PairTiming, time_pair
@@ -29,7 +37,8 @@ ImageSource = str | Path | bytes | Image.Image | NDArray[np.uint8] | DecodedImag
 class PreparedImage:
     """An image as one model sees it; every question is a call with its own keep ratio, and no call leaves state.
 
-    The dense result, which does not depend on the keep ratio, is computed once, when it is first needed.
+    What does not depend on the keep ratio, the pass before the first stage and the dense result, is computed once, when
+    it is first needed. Timing and counts are of whole passes all the same.
 
     Attributes:
         model: in evaluation mode, with pruning stages.
@@ -54,9 +63,14 @@ class PreparedImage:
         return caution(self.image, self.model.config)
 
     @cached_property
+    def begun(self) -> Begun:
+        """The image after the embedding and the blocks before the first stage."""
+        return begin(self.model, self.tensor)
+
+    @cached_property
     def dense(self) -> Classification:
         """What the model makes of the image with nothing dropped."""
-        return classify_dense(self.model, self.tensor)
+        return classify_dense(self.model, self.begun)
 
     def analyze(
         self, keep_ratio: KeepRatio = 0.7, selector: str | None = None, seed: int = 0, *, top: int = 5
@@ -75,7 +89,7 @@ class PreparedImage:
             CheckpointError: the model's numbers are not finite.
         """
         settings = AnalysisSettings(as_budget(keep_ratio), selector or self.model.selectors[0], seed)
-        return analyze(self.model, self.tensor, settings, dense=self.dense, top=top)
+        return analyze(self.model, self.begun, settings, dense=self.dense, top=top)
 
     def compare(
         self,
@@ -86,7 +100,7 @@ class PreparedImage:
         basis: Basis = "macs",
     ) -> Comparison:
         """Return the image under several ways to reduce tokens; as :func:`dynamicvit.analysis.comparison.compare`."""
-        return compare(self.model, self.tensor, methods, keep_ratio, seed=seed, basis=basis, dense=self.dense)
+        return compare(self.model, self.begun, methods, keep_ratio, seed=seed, basis=basis, dense=self.dense)
 
     def sweep(self, ratios: Iterable[float] = SWEPT_RATIOS, selector: str | None = None) -> tuple[SweepPoint, ...]:
         """Return what the pruned model makes of the image at each of these base keep ratios.
@@ -94,7 +108,7 @@ class PreparedImage:
         Raises:
             SettingError: a ratio or the selector is not valid, or the model has no pruning stages.
         """
-        return tuple(sweep_point(self.model, self.tensor, ratio, self.dense, selector) for ratio in ratios)
+        return tuple(sweep_point(self.model, self.begun, ratio, self.dense, selector) for ratio in ratios)
 
     def profile(self, keep_ratio: KeepRatio = 0.7, selector: str | None = None, **options: Any) -> Profile:
         """Return where multiply-adds and milliseconds go; options as in :func:`dynamicvit.costs.profiling.profile`."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynamicvit.budget import Budget, as_budget
+from dynamicvit.costs.closed_form import token_model_macs
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError
-from dynamicvit.models.base import DynamicModel, KeepRatio, SparseOutput, StageDecision
-from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
+from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision, Start
+from dynamicvit.models.config import HierarchicalConfig
+from dynamicvit.models.selectors import create_selector
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,36 @@ class Analysis:
         return 1.0 - self.pruned.macs.total / self.dense.macs.total
 
 
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """An image after what no keep ratio changes, from which all questions go on, and the multiply-adds until there."""
+
+    start: Start
+    macs: MacReport
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about: tokens, and queries, keys and values of the block before the stage."""
+        return 4 * self.start.tokens.nbytes
+
+
+@torch.inference_mode()
+def begin(model: DynamicModel, images: Tensor) -> Begun:
+    """Return a prepared image, (1, 3, H, W), for any number of calls of the functions below.
+
+    Raises:
+        ImageError: ``images`` is not one image of a size that the model can take.
+    """
+    if len(images) != 1:
+        raise ImageError(f"Give one image at a time; got {len(images)}.")
+    with MacCounter(model) as counter:
+        start = model.start(images.to(model.device))
+    return Begun(start, counter.report())
+
+
 def analyze(
     model: DynamicModel,
-    images: Tensor,
+    images: Tensor | Begun,
     settings: AnalysisSettings,
     *,
     dense: Classification | None = None,
@@ -162,7 +193,7 @@ def analyze(
 
     Args:
         model: in evaluation mode, with pruning stages.
-        images: (1, 3, H, W), normalised, on any device.
+        images: (1, 3, H, W), normalised, on any device, or what :func:`begin` gave for it.
         settings: keep ratio and selector.
         dense: the dense result for the same image, to save its forward pass when only the settings changed.
         top: number of classes to report.
@@ -173,9 +204,9 @@ def analyze(
             no pruning stages or no classifier.
         CheckpointError: the model's numbers are not finite.
     """
-    selector = create_selector(settings.selector, seed=settings.seed)
     is_probability = settings.selector == "predictor"
-    output, macs = _counted_forward(model, images, settings.budget, selector)
+    images = images if isinstance(images, Begun) else begin(model, images)
+    output, macs = _counted_forward(model, images, settings)
     stages = (_stage_view(number, stage, output.grid, is_probability) for number, stage in enumerate(output.stages, 1))
     return Analysis(
         settings=settings,
@@ -186,31 +217,40 @@ def analyze(
     )
 
 
-def classify_dense(model: DynamicModel, images: Tensor, *, top: int = 5) -> Classification:
-    """Return the classes of a prepared image, (1, 3, H, W), with every token kept and without the predictors.
+def classify_dense(model: DynamicModel, images: Tensor | Begun, *, top: int = 5) -> Classification:
+    """Return the classes of a prepared image, (1, 3, H, W) or begun, with every token kept and without the predictors.
 
     Raises:
         ImageError: ``images`` is not one image of a size that the model can take.
         SettingError: the model has no classifier.
         CheckpointError: the model's numbers are not finite.
     """
-    output, macs = _counted_forward(model, images)
+    output, macs = _counted_forward(model, images if isinstance(images, Begun) else begin(model, images))
     return _classification(output, macs, model.class_names, top)
 
 
 @torch.inference_mode()
 def _counted_forward(
-    model: DynamicModel,
-    images: Tensor,
-    keep_ratio: KeepRatio | None = None,
-    selector: TokenSelector | TokenMerger | None = None,
+    model: DynamicModel, begun: Begun, settings: AnalysisSettings | None = None
 ) -> tuple[SparseOutput, MacReport]:
-    if len(images) != 1:
-        raise ImageError(f"Give one image at a time; got {len(images)}.")
+    """Return the output of the whole pass and its multiply-adds; dense without settings."""
     model.check_classifier()
-    with MacCounter(model) as counter:
-        output = model.forward_stages(images.to(model.device), keep_ratio, selector)
-    return output.checked(), counter.report()
+    budget, selector = None, None
+    if settings is not None:
+        budget, selector = settings.budget, create_selector(settings.selector, seed=settings.seed)
+    macs = Counter(begun.macs.by_module)
+    if isinstance(model.config, HierarchicalConfig):
+        with MacCounter(model) as counter:
+            output = model.forward_stages(begun.start, budget, selector)
+        macs.update(counter.report().by_module)
+    else:  # counting on the pass takes half as long again
+        output = model.forward_stages(begun.start, budget, selector)
+        counts = [stage.kept_patches.shape[1] for stage in output.stages]
+        whole = Counter[str]()
+        for module, part in token_model_macs(model.config, output.grid, counts, settings.selector if settings else ""):
+            whole[module] += part
+        macs |= whole  # equal where both have a module
+    return output.checked(), MacReport(MappingProxyType(dict(macs)))
 
 
 def _classification(output: SparseOutput, macs: MacReport, names: Sequence[str], top: int) -> Classification:

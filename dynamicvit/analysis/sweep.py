@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dynamicvit.analysis.results import AnalysisSettings, Classification, Prediction, analyze
+from dynamicvit.analysis.results import AnalysisSettings, Begun, Classification, Prediction, analyze
 from dynamicvit.budget import as_budget
 from dynamicvit.models.base import DynamicModel
 
@@ -57,13 +57,13 @@ class StableRange:
 
 
 def sweep_point(
-    model: DynamicModel, images: Tensor, keep_ratio: float, dense: Classification, selector: str | None = None
+    model: DynamicModel, images: Tensor | Begun, keep_ratio: float, dense: Classification, selector: str | None = None
 ) -> SweepPoint:
     """Classify a prepared image at one base keep ratio.
 
     Args:
         model: in evaluation mode, with pruning stages.
-        images: (1, 3, H, W), normalised.
+        images: (1, 3, H, W), normalised, or what :func:`~dynamicvit.analysis.results.begin` gave for it.
         keep_ratio: in (0, 1].
         dense: the dense result for the same image.
         selector: name of the token selector; the model's first when not given.

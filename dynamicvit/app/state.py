@@ -164,7 +164,7 @@ class AppState:
         )
         self._open_examples: dict[str, OpenImage] = {}
         self._prepared: BoundedCache[tuple[str, FileVersion], PreparedImage] = BoundedCache(
-            image_bytes, lambda it: it.image.pixels.nbytes + it.tensor.nbytes
+            image_bytes, lambda it: it.image.pixels.nbytes + it.tensor.nbytes + it.begun.nbytes
         )
         self._results: BoundedCache[tuple[Hashable, ...], Any] = BoundedCache(MAX_RESULTS)
         self._loading = threading.Lock()

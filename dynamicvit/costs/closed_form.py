@@ -6,7 +6,7 @@ one in microseconds. The token embedding, which no method changes, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dynamicvit.models.config import HierarchicalConfig, ModelConfig, SwinConfig, TimmViTConfig
 from dynamicvit.models.merging import matching_rounds
@@ -25,56 +25,64 @@ def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int
     """
     if isinstance(config, HierarchicalConfig):
         return _hierarchical(config, grid, counts, selector)
-    total, live = 0, grid[0] * grid[1]
+    return sum(macs for _, macs in token_model_macs(config, grid, counts, selector))
+
+
+def token_model_macs(
+    config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str
+) -> Iterator[tuple[str, int]]:
+    """Yield the multiply-adds of one picture after the embedding, by module as in a :class:`~.macs.MacReport`.
+
+    A module can come twice. Arguments as in :func:`pruned_macs`, of a model that drops or merges tokens.
+    """
+    live, dim, hidden = grid[0] * grid[1], config.embed_dim, int(config.embed_dim * config.mlp_ratio)
     kept = dict(zip(config.prune_locations, counts, strict=False))
     for block in range(config.depth):
         if block in kept:
-            total += _CHOICE.get(selector, _nothing)(config, block, live, kept[block])
+            stage = config.prune_locations.index(block)
+            if selector == "predictor":
+                yield from _predictor_modules(config, stage, live)
+            elif selector in _CHOICE:
+                # Before the first block there is no attention to look at, so that block's own is prepared for it.
+                if block == 0:
+                    yield "blocks.0.attn.qkv", 3 * (live + config.num_prefix_tokens) * dim * dim
+                yield "", _CHOICE[selector](config, live, kept[block])
             live = kept[block]
-        total += _block(config, live + config.num_prefix_tokens)
-    return total + _read_out(config, live)
+        length, name = live + config.num_prefix_tokens, f"blocks.{block}"
+        yield f"{name}.attn.qkv", 3 * length * dim * dim
+        yield f"{name}.attn", 2 * length * length * dim
+        yield f"{name}.attn.proj", length * dim * dim
+        yield f"{name}.mlp.fc1", length * dim * hidden
+        yield f"{name}.mlp.fc2", length * dim * hidden
+    yield "head", dim * config.num_classes
+    if isinstance(config, TimmViTConfig) and config.distillation_token:
+        yield "head_dist", dim * config.num_classes
+    if config.has_aux_head:
+        yield "aux_head", live * dim * config.num_classes
 
 
-def _block(config: ModelConfig, length: int) -> int:
-    dim, hidden = config.embed_dim, int(config.embed_dim * config.mlp_ratio)
-    return length * dim * (4 * dim + 2 * hidden) + 2 * length * length * dim
+def _predictor_modules(config: ModelConfig, stage: int, live: int) -> Iterator[tuple[str, int]]:
+    dim, name = config.embed_dim, f"score_predictor.{stage}"
+    yield f"{name}.in_conv.1", live * dim * dim
+    yield f"{name}.out_conv.0", live * dim * (dim // 2)
+    yield f"{name}.out_conv.2", live * (dim // 2) * (dim // 4)
+    yield f"{name}.out_conv.4", live * (dim // 4) * 2
 
 
-def _read_out(config: ModelConfig, live: int) -> int:
-    heads = 2 if isinstance(config, TimmViTConfig) and config.distillation_token else 1
-    return config.embed_dim * config.num_classes * (heads + live * config.has_aux_head)
+def _class_attention(config: ModelConfig, live: int, count: int) -> int:
+    return (live + config.num_prefix_tokens) * config.embed_dim
 
 
-def _predictor(config: ModelConfig, block: int, live: int, count: int) -> int:
-    dim = config.embed_dim
-    return live * (dim * dim + dim * (dim // 2) + (dim // 2) * (dim // 4) + (dim // 4) * 2)
-
-
-def _class_attention(config: ModelConfig, block: int, live: int, count: int) -> int:
-    return _look_ahead(config, block, live) + (live + config.num_prefix_tokens) * config.embed_dim
-
-
-def _merging(config: ModelConfig, block: int, live: int, count: int) -> int:
-    head_dim = config.embed_dim // config.num_heads
+def _merging(config: ModelConfig, live: int, count: int) -> int:
     products = sum((before - before // 2) * (before // 2) for before, _ in matching_rounds(live, count))
-    return _look_ahead(config, block, live) + products * head_dim
+    return products * (config.embed_dim // config.num_heads)
 
 
-def _diversity(config: ModelConfig, block: int, live: int, count: int) -> int:
-    return _look_ahead(config, block, live) + live * live * (config.embed_dim // config.num_heads)
+def _diversity(config: ModelConfig, live: int, count: int) -> int:
+    return live * live * (config.embed_dim // config.num_heads)
 
 
-def _look_ahead(config: ModelConfig, block: int, live: int) -> int:
-    """Before the first block there is no attention to look at, so that block's own is prepared for it."""
-    return 3 * (live + config.num_prefix_tokens) * config.embed_dim**2 if block == 0 else 0
-
-
-def _nothing(config: ModelConfig, block: int, live: int, count: int) -> int:
-    return 0
-
-
-_CHOICE: dict[str, Callable[[ModelConfig, int, int, int], int]] = {
-    "predictor": _predictor,
+_CHOICE: dict[str, Callable[[ModelConfig, int, int], int]] = {
     "class-attention": _class_attention,
     "merging": _merging,
     "diversity": _diversity,
@@ -88,7 +96,8 @@ def _hierarchical(config: HierarchicalConfig, grid: tuple[int, int], counts: Seq
     divided = dict(zip(config.prune_locations, counts, strict=False))
     for block in range(config.depth):
         if block in divided:
-            total += _predictor(config, block, positions, 0) if selector == "predictor" else 0
+            if selector == "predictor":
+                total += sum(macs for _, macs in _predictor_modules(config, 0, positions))
             slow = divided[block]
         total += _mix(config, 2, positions) + slow * _mlp(config, dim) + (positions - slow) * dim * dim
     last = (grid[0] // 2) * (grid[1] // 2)

@@ -14,7 +14,7 @@ from dynamicvit.budget import Budget, as_budget
 from dynamicvit.errors import CheckpointError, ImageError, SettingError
 from dynamicvit.labels import checked_class_names
 from dynamicvit.models.config import ModelConfig
-from dynamicvit.models.selectors import SELECTORS, TokenMerger, TokenSelector
+from dynamicvit.models.selectors import SELECTORS, AttentionRecord, TokenMerger, TokenSelector
 
 KeepRatio = float | tuple[float, ...] | Budget
 Choice = Callable[[int, Tensor, Tensor], Tensor]
@@ -49,6 +49,21 @@ class StageDecision:
     kept_patches: Tensor
     groups: Tensor | None = None
     fast_patches: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The part of a pass before its first stage, which no keep ratio changes; any number of passes can go on from it.
+
+    Attributes:
+        tokens: (B, P + N, C) that reach the first stage; in the hierarchical models (B, N, C), without a prefix.
+        grid: rows and columns of the patch grid.
+        attention: of the block just before the stage; None where there is none.
+    """
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    attention: AttentionRecord | None
 
 
 @dataclass(frozen=True)
@@ -124,16 +139,25 @@ class DynamicModel(nn.Module, ABC):
         return self.forward_stages(images, keep_ratio, selector).logits
 
     @abstractmethod
+    def start(self, images: Tensor) -> Start:
+        """Return the part of a pass that :meth:`forward_stages` can go on from with any keep ratio.
+
+        Raises:
+            ImageError: the images have a shape or type that the model cannot take.
+        """
+
+    @abstractmethod
     def forward_stages(
         self,
-        images: Tensor,
+        images: Tensor | Start,
         keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
         """Return the prediction and which tokens every stage kept.
 
         Args:
-            images: (B, 3, H, W), normalised; H and W are multiples of ``config.size_multiple``.
+            images: (B, 3, H, W), normalised; H and W are multiples of ``config.size_multiple``. Or what :meth:`start`
+                gave for them.
             keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`; None
                 runs the model dense, without its predictors.
             selector: what scores the tokens, or merges them instead; the first of :attr:`selectors` when not given.

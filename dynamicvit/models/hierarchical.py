@@ -24,6 +24,7 @@ from dynamicvit.models.base import (
     PartKind,
     SparseOutput,
     StageDecision,
+    Start,
     TrainingOutput,
 )
 from dynamicvit.models.config import HierarchicalConfig
@@ -126,9 +127,13 @@ class HierarchicalModel(DynamicModel):
     def classify(self, positions: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return (B, classes) logits and the (B, N / 4, C) final-norm map from (B, N, C) of the third stage."""
 
+    def start(self, images: Tensor) -> Start:
+        """Return the positions that reach the third part."""
+        return Start(*self.embed(images), attention=None)
+
     def forward_stages(
         self,
-        images: Tensor,
+        images: Tensor | Start,
         keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
@@ -138,7 +143,8 @@ class HierarchicalModel(DynamicModel):
         selector = selector or create_selector(self.selectors[0])
         if isinstance(selector, TokenMerger):
             raise _not_for_paths("merge tokens")
-        positions, grid = self.embed(images)
+        start = images if isinstance(images, Start) else self.start(images)
+        positions, grid = start.tokens, start.grid
         stages, paths = list[StageDecision](), None
         for index, block in enumerate(self.path_blocks):
             if budget is not None and index in locations:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from dynamicvit.models.base import (
     PartKind,
     SparseOutput,
     StageDecision,
+    Start,
     TrainingOutput,
 )
 from dynamicvit.models.config import ModelConfig
@@ -225,9 +227,23 @@ class DynamicVisionTransformer(DynamicModel):
         """Return one transformer block."""
         return Block(self.config, drop_path)
 
+    @property
+    def _first_stage(self) -> int:
+        """The block before which tokens are first dropped, the number of blocks where none are."""
+        return next(iter(self.config.prune_locations), self.config.depth)
+
+    def start(self, images: Tensor) -> Start:
+        """Return the tokens that reach the first stage, or all blocks' where there is none."""
+        tokens, grid = self.embed(images)
+        attention: list[AttentionRecord] = []
+        for index in range(self._first_stage):
+            observe = attention.append if index + 1 in self.config.prune_locations else None
+            tokens = self.blocks[index](tokens, observe=observe)
+        return Start(tokens, grid, attention[0] if attention else None)
+
     def forward_stages(
         self,
-        images: Tensor,
+        images: Tensor | Start,
         keep_ratio: KeepRatio | None = None,
         selector: TokenSelector | TokenMerger | None = None,
     ) -> SparseOutput:
@@ -235,10 +251,11 @@ class DynamicVisionTransformer(DynamicModel):
         budget = self.checked_budget(keep_ratio)
         locations = () if budget is None else self.config.prune_locations
         selector = selector or create_selector(self.selectors[0])
-        tokens, grid = self.embed(images)
-        live, stages = LiveTokens.all_of(tokens, self.config.num_prefix_tokens), list[StageDecision]()
-        attention: deque[AttentionRecord] = deque(maxlen=1)  # of the block before
-        for index, block in enumerate(self.blocks):
+        start = images if isinstance(images, Start) else self.start(images)
+        grid, live = start.grid, LiveTokens.all_of(start.tokens, self.config.num_prefix_tokens)
+        stages: list[StageDecision] = []
+        attention = deque([start.attention] if start.attention else [], maxlen=1)  # of the block before
+        for index, block in islice(enumerate(self.blocks), self._first_stage, None):
             if budget is not None and index in locations:
                 stage = len(stages)
                 context = SelectionContext(

@@ -71,9 +71,9 @@ def test_the_dense_result_is_computed_once_and_only_when_needed(model, pixels, m
     calls = []
     own = results._counted_forward
 
-    def counted(model, images, keep_ratio=None, selector=None):
-        calls.append(keep_ratio)
-        return own(model, images, keep_ratio, selector)
+    def counted(model, begun, settings=None):
+        calls.append(settings)
+        return own(model, begun, settings)
 
     monkeypatch.setattr(results, "_counted_forward", counted)
     prepared = PreparedImage(model, pixels)
@@ -81,6 +81,27 @@ def test_the_dense_result_is_computed_once_and_only_when_needed(model, pixels, m
     prepared.analyze(0.5)
     prepared.analyze(0.6)
     assert calls.count(None) == 1
+
+
+@pytest.mark.parametrize("question", ["analyze", "sweep", "compare"])
+def test_what_no_keep_ratio_changes_is_computed_once_and_never_changed(prepared, model, question):
+    runs = {"embedding": 0, "first block": 0, "second block": 0}
+    modules = zip(runs, (model.patch_embed, model.blocks[0], model.blocks[1]), strict=True)
+
+    def count(name):
+        runs[name] += 1
+
+    hooks = [module.register_forward_hook(lambda *_, name=name: count(name)) for name, module in modules]
+    before = prepared.begun.start.tokens.clone()
+    for ratio in (0.9, 0.5, 0.2):
+        {"analyze": prepared.analyze, "sweep": lambda one: prepared.sweep((one,)), "compare": prepared.compare}[
+            question
+        ](ratio)
+    for hook in hooks:
+        hook.remove()
+    assert runs["embedding"] == runs["first block"] == 1
+    assert runs["second block"] >= 4
+    assert torch.equal(prepared.begun.start.tokens, before)
 
 
 def test_a_keep_ratio_that_makes_no_sense_is_refused(prepared):

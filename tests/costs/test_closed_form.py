@@ -1,5 +1,7 @@
 """The closed form gives what is counted, to the last multiply-add."""
 
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from dynamicvit.analysis.comparison import stem_macs
 from dynamicvit.budget import as_budget
-from dynamicvit.costs.closed_form import pruned_macs
+from dynamicvit.costs.closed_form import pruned_macs, token_model_macs
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.models.config import ConvNeXtConfig, ModelConfig, SwinConfig
 from dynamicvit.models.registry import create_model
@@ -43,6 +45,19 @@ def test_every_method_costs_what_is_counted(name, model, keep_ratio, rows, colum
     counts = as_budget(keep_ratio).counts(model.config.schedule, rows * columns)
     counted = count(model, torch.zeros(1, 3, rows * 4, columns * 4), keep_ratio, create_selector(name))
     assert pruned_macs(model.config, (rows, columns), counts, name) == counted
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_every_module_costs_what_is_counted(name, model):
+    counts = as_budget(0.6).counts(model.config.schedule, 64)
+    with torch.inference_mode(), MacCounter(model) as counter:
+        model(torch.zeros(1, 3, 32, 32), 0.6, create_selector(name))
+    counted = Counter({key: macs for key, macs in counter.report().by_module.items() if "patch_embed" not in key})
+    found = Counter()
+    for module, macs in token_model_macs(model.config, (8, 8), counts, name):
+        found[module] += macs
+    assert +found == +counted
 
 
 @pytest.mark.parametrize("name", ["predictor", "random", "grid"])
