@@ -18,6 +18,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RATIO = 0.7
 MEASURING_S = 0.6
+GIVE_UP_S = 3.0  # on a busy machine passes take seconds, and say nothing
 WORTH = 0.9  # of float32's time: what gains less is not worth other digits
 LEAST_OVERLAP = 0.98
 
@@ -82,6 +83,8 @@ def _is_worth_it(model: DynamicModel, rounded: DynamicModel, images: Iterable[Te
             overlaps += [float(overlap(one.kept_patches, other.kept_patches)) for one, other in pairs]
             if number:
                 shares[ratio].append(its_s / own_s)
+            if time.perf_counter() - start > GIVE_UP_S:
+                return False
         if number and time.perf_counter() - start > MEASURING_S:
             break
     return fmean(overlaps or [1.0]) >= LEAST_OVERLAP and all(some and median(some) < WORTH for some in shares.values())

@@ -53,13 +53,13 @@ class App:
 
 
 @contextmanager
-def running_app() -> Iterator[App]:
+def running_app(*options: str) -> Iterator[App]:
     """Start the app and stop it in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), *options]
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"GRADIO_TEMP_DIR": folder})
         address = f"http://127.0.0.1:{port}"
         try:

@@ -39,7 +39,8 @@ def clock(monkeypatch):
     """Gives the seconds that passes in bfloat16 take, where those in float32 take one."""
     seconds = {"bfloat16": 0.5}
     own = module._timed
-    monkeypatch.setattr(module, "MEASURING_S", 60)
+    for limit in ("MEASURING_S", "GIVE_UP_S"):
+        monkeypatch.setattr(module, limit, 600)
 
     def timed(model, image, ratio):
         return own(model, image, ratio)[0], seconds.get(model.precision, 1.0)
@@ -95,6 +96,11 @@ def test_auto_stays_in_float32_where_answers_or_kept_patches_change(clock, image
 
     monkeypatch.setattr(module, "in_bfloat16", other_answer)
     assert with_precision(model, "auto", images).precision == "float32"
+
+
+def test_auto_stays_in_float32_where_measuring_takes_too_long(clock, images, monkeypatch):
+    monkeypatch.setattr(module, "GIVE_UP_S", 0.0)
+    assert with_precision(decided_model(CONFIGS["vit"]), "auto", images).precision == "float32"
 
 
 def test_without_images_to_measure_with_auto_stays_in_float32(clock, images):

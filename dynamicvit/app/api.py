@@ -11,8 +11,8 @@ import gradio as gr
 from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.results import Analysis, Classification
 from dynamicvit.app.components import Payload
-from dynamicvit.app.inputs import DEFAULT_KEEP_RATIO, checked_budget, checked_seed
-from dynamicvit.app.state import AppState
+from dynamicvit.app.inputs import checked_budget, checked_seed
+from dynamicvit.app.state import DEFAULT_KEEP_RATIO, AppState
 from dynamicvit.app.uploads import uploaded_file
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.images import decode

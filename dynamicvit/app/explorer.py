@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
 from dynamicvit.app.components import Payload, component, user_errors
-from dynamicvit.app.inputs import DEFAULT_KEEP_RATIO, checked_budget
-from dynamicvit.app.state import DISPLAY_SIDE, AppState, OpenImage, crop_url, data_url
+from dynamicvit.app.inputs import checked_budget
+from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url, data_url
 from dynamicvit.app.uploads import Upload
 from dynamicvit.app.words import DEFAULT_LANGUAGE, Words, words_in
 from dynamicvit.budget import Budget

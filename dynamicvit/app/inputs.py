@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamicvit.app.components import Payload
+from dynamicvit.app.state import DEFAULT_KEEP_RATIO
 from dynamicvit.app.words import Words, words_in
 from dynamicvit.budget import BaseRatio, Budget, KeepMass, StageRatios
 from dynamicvit.errors import SettingError
 
-DEFAULT_KEEP_RATIO = 0.7
 MIN_RATIO, MAX_RATIO = 0.1, 1.0
 MIN_STAGE_RATIO = 0.01
 MAX_STAGES = 12

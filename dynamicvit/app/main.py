@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 # Before gradio is imported: it would look up other hosts at once.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-from dynamicvit.app.layout import build, launch_options
 from dynamicvit.app.state import AppState
 from dynamicvit.app.temporary import TemporaryFiles
 from dynamicvit.errors import DynamicViTError
@@ -48,7 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     files = TemporaryFiles.own()
     first, precision = fetched(options.fetch), options.precision
-    page = build(AppState(options.checkpoints, example_folder(), first=first, precision=precision))
+    state = AppState(options.checkpoints, example_folder(), first=first, precision=precision)
+    threading.Thread(target=state.open_ahead, daemon=True).start()
+    # Gradio takes seconds to import; meanwhile the model is loaded.
+    from dynamicvit.app.layout import build, launch_options
+
+    page = build(state)
     with files.kept_small():
         page.launch(server_name=options.host, server_port=options.port, mcp_server=options.mcp, **launch_options())
 

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,8 +20,8 @@ from PIL import Image
 from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.results import Analysis
 from dynamicvit.app.turns import Turns
-from dynamicvit.budget import Budget
-from dynamicvit.errors import ImageError, SettingError
+from dynamicvit.budget import Budget, as_budget
+from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.images import DecodedImage, display_crop, read
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
@@ -32,6 +33,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 FileVersion = tuple[Path, int]  # path and time of the last change
 
+DEFAULT_KEEP_RATIO = 0.7
 DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
 MAX_MODELS = 3
 MAX_RESULTS = 512
@@ -219,6 +221,13 @@ class AppState:
         if not loaded.model.config.num_stages:
             raise SettingError(f"{entry.title} has no pruning stages, so nothing can be seen; choose another model.")
         return loaded
+
+    def open_ahead(self) -> None:
+        """Load the first model and analyse the first example, with which the page opens, before they are asked for."""
+        with suppress(DynamicViTError):  # the page says what is wrong
+            loaded = self.load(None)
+            for name in list(self.examples)[:1]:
+                self.analysis(self.example(name), loaded, as_budget(DEFAULT_KEEP_RATIO))
 
     def _ready(self, model: DynamicModel) -> DynamicModel:
         model = fold_batch_norms(model).to(self.device)

@@ -71,7 +71,7 @@ def test_option_and_environment_name_what_to_fetch(
     monkeypatch.setenv("DYNAMICVIT_FETCH", environment)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(module, "fetched", asked.append)
-    monkeypatch.setattr(module, "build", lambda state: Page())
+    monkeypatch.setattr("dynamicvit.app.layout.build", lambda state: Page())
     module.main([*options, "--checkpoints", str(tmp_path)])
     assert asked == [name]
 

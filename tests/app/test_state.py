@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import EXAMPLES
 
+from dynamicvit.app import explorer
 from dynamicvit.app.state import AppState, BoundedCache, ModelThread
 from dynamicvit.errors import ImageError
 from dynamicvit.images import DecodedImage
@@ -92,3 +94,11 @@ def test_an_error_of_the_work_reaches_who_asked_and_the_thread_lives_on() -> Non
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)
     assert run(lambda: 2) == 2
+
+
+def test_what_the_page_opens_with_is_there_before_it_is_asked_for(checkpoints: Path, tmp_path: Path) -> None:
+    state = AppState(checkpoints, EXAMPLES)
+    state.open_ahead()
+    state.run = lambda work: pytest.fail("computed again")
+    assert "answer" in explorer.first_scene(state)
+    AppState(tmp_path, EXAMPLES).open_ahead()  # without a model the page says so
