@@ -14,6 +14,8 @@ WIDTHS = (320, 360, 390, 480, 600, 768, 820, 821, 1024, 1280, 1440, 1920)
 OUTSIDE = """() => {
   const width = document.documentElement.clientWidth;
   const found = document.documentElement.scrollWidth > width ? ["the page scrolls sideways"] : [];
+  const page = document.querySelector("#page").getBoundingClientRect();
+  if (Math.abs(page.left - (width - page.right)) > 2) found.push("the page stands at one side");
   for (const node of document.querySelectorAll("#head *, #page *")) {
     const box = node.getBoundingClientRect();
     const isShown = box.width && box.height && getComputedStyle(node).visibility !== "hidden";
