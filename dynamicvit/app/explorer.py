@@ -23,7 +23,7 @@ from dynamicvit.images import decode
 from dynamicvit.weights.available import TrainedRatio
 from dynamicvit.weights.published import download
 
-SCRIPTS = ["painting.js", *(f"explorer/{name}.js" for name in ("budget", "patch", "views", "results"))]
+SCRIPTS = ["painting.js", *(f"explorer/{name}.js" for name in ("budget", "patch", "views", "results", "story"))]
 THUMBNAIL_SIDE = 120
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 MEASURING_BUDGET_MS = 1500
@@ -219,8 +219,8 @@ def describe_timing(timing: PairTiming, saved_share: float, words: Words) -> dic
     is_slower = pruned > dense
     how = words("cost.how", rounds=timing.dense.rounds, device=timing.device)
     return {
-        "dense": f"{dense:.1f}",
-        "pruned": f"{pruned:.1f}",
+        "dense": milliseconds(dense),
+        "pruned": milliseconds(pruned),
         "saved": percent(1.0 - pruned / dense),
         "is_slower": is_slower,
         "note": f"{_why_slower(dense, pruned, saved_share, words)} {how}" if is_slower else how,
@@ -253,6 +253,11 @@ def ratio_note(ratio: float, trained: Sequence[TrainedRatio], words: Words) -> s
 def probability(share: float) -> str:
     """Return a probability in percent, with one digit."""
     return f"{100 * share:.1f}{SPACE}%" if share >= 0.001 else f"< 0.1{SPACE}%"
+
+
+def milliseconds(value: float) -> str:
+    """Return a time in milliseconds; with a digit after the point where there are fewer than three before it."""
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def percent(share: float) -> str:
@@ -327,4 +332,4 @@ def _summary(analysis: Analysis, title: str, words: Words) -> str:
 
 def _why_slower(dense_ms: float, pruned_ms: float, saved_share: float, words: Words) -> str:
     key = "cost.slower_few" if saved_share < 0.05 else "cost.slower_single"
-    return words(key, pruned=f"{pruned_ms:.1f}", dense=f"{dense_ms:.1f}")
+    return words(key, pruned=milliseconds(pruned_ms), dense=milliseconds(dense_ms))

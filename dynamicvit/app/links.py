@@ -16,6 +16,7 @@ from dynamicvit.budget import Budget
 from dynamicvit.errors import SettingError
 
 BUDGETS = ("ratio", "ratios", "mass")
+TOUR_STEPS = ("1", "2", "3", "4", "5", "6")
 _NUMBER = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -67,7 +68,7 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
 
     Args:
         query: ``example``, ``model``, one of ``ratio``, ``ratios`` (separated by commas) and ``mass``, ``stage``,
-            ``patch``, ``lang``.
+            ``patch``, ``tour`` (which the browser itself follows), ``lang``.
         examples: names of the example pictures.
         models: keys of the models that are here.
     """
@@ -76,8 +77,8 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
     kind = next((name for name in BUDGETS if name in query), None)
     budget = None if kind is None else _budget(kind, query[kind])
     used = {"example": example, "model": model, kind: budget, "stage": stage, "patch": patch}
-    used["lang"] = _one_of(query.get("lang"), LANGUAGES)
-    known = ("example", "model", *BUDGETS, "stage", "patch", "lang")
+    used |= {"tour": _one_of(query.get("tour"), TOUR_STEPS), "lang": _one_of(query.get("lang"), LANGUAGES)}
+    known = ("example", "model", *BUDGETS, "stage", "patch", "tour", "lang")
     ignored = tuple(name for name in known if name in query and used.get(name) is None)
     return Link(example, model, budget, stage, patch, ignored)
 

@@ -87,6 +87,7 @@ def test_pointing_at_a_patch_tells_its_fate_and_asks_nothing(page: Page) -> None
         stays = [int(rank) <= kept for (rank, _), kept in zip(live, (137, 96, 67), strict=False)]
         assert [place[0] for place in places if place != DASH] == ["+" if stay else MINUS for stay in stays]
         assert all(stays[:-1])
+        assert page.raw.locator(".strip-mark").count() == len(stays)  # where it stands among all scores
         end = "kept to the end" if stays == [True] * 3 else f"dropped at stage {len(stays)}"
         assert page.text("patch-end") == end
         assert status(page).startswith(f"Patch in row {patch // GRID + 1}, column {patch % GRID + 1}: {end}. Stage 1: ")
@@ -313,3 +314,43 @@ def test_a_sentence_says_why_a_patch_was_dropped(page: Page) -> None:
         sentences.add(why)
     assert len(sentences) > 3
     assert len(heights) == 1  # nothing moves from patch to patch
+
+
+def test_the_tour_tells_six_steps_and_gives_back_what_was_shown(open_page: Any) -> None:
+    page = open_page(query="?__theme=light&tour=2")
+    page.raw.get_by_role("button", name="Leave the tour").wait_for()
+    assert (page.text("tour-step"), page.text("large-name")) == ("2 of 6", "Stage 1")
+    assert page.raw.get_by_role("radio", name="Scores").is_checked()
+    page.raw.get_by_role("button", name="Back").click()
+    assert "14 × 14 patches" in page.text("tour-text")
+    told = []
+    for _ in range(4):
+        page.raw.get_by_role("button", name="Next").click()
+        told.append((page.text("large-name"), page.text("tour-text")))
+    assert [name for name, _ in told] == ["Stage 1", "Stage 1", "Stage 3", "Stage 3"]
+    assert "The 137 best tokens go on, after block 3 of 12. The other 59 are dropped" in told[1][1]
+    assert "67 of 196 tokens are left" in told[2][1]
+    assert "less arithmetic" in told[3][1]
+    page.raw.get_by_role("button", name="Next").press("Enter")
+    page.raw.wait_for_function("/break[s:]|not break/.test(document.querySelector('[data-part=tour-text]').textContent)")
+    different = "document.querySelector('[data-part=agreement]').classList.contains('is-different')"
+    page.raw.wait_for_function(f"{different} || document.querySelector('[data-part=slider]').value === '0.1'")
+    page.raw.wait_for_function("location.search.includes('tour=6')")
+    page.raw.get_by_role("button", name="Leave the tour").press("Enter")
+    page.wait_for_ratio("0.70")
+    assert page.raw.get_by_role("radio", name="Faded").is_checked()
+    assert (published(page)["stage"], published(page)["tour"]) == (3, None)
+
+
+def test_presenting_shows_the_explorer_alone_until_escape(page: Page) -> None:
+    small = large(page).bounding_box()["width"]
+    page.raw.keyboard.press("p")
+    for hidden in ("#choices", "#head", "[data-part=readout]", ".results"):
+        assert page.raw.locator(hidden).is_hidden()
+    assert re.fullmatch(r"\d+\s% less arithmetic", page.raw.locator(".number").inner_text().replace("\n", " "))
+    assert large(page).bounding_box()["width"] > 1.4 * small
+    assert page.raw.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    page.raw.keyboard.press("Escape")
+    assert page.raw.locator("#choices").is_visible()
+    page.raw.locator("[data-part=slider]").press("p")
+    assert page.raw.locator("#choices").is_hidden()

@@ -52,7 +52,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("name", ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "lang"])
+@pytest.mark.parametrize("name", ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang"])
 def test_hostile_values_are_named_and_left_out(name: str, value: str) -> None:
     assert parse(**{name: value}) == Link(ignored=(name,))
 

@@ -31,6 +31,7 @@ function onScene(value) {
     applySettings(value.answer.settings);
     if (value.answer.language === dynamicvit.language) remember(answers, wantedKey(), value.answer, MAX_ANSWERS);
   }
+  breakAgain();
   want();
 }
 
@@ -133,6 +134,7 @@ async function show(answer, from, number, key) {
   const pixels = await from.pixels;
   if (number < shown.sequence) return;
   shown = { sequence: number, key, answer, pixels };
+  const isFirst = root.classList.contains("is-empty");
   root.classList.remove("is-empty");
   showProblem("");
   if (key === wantedKey()) markCurrent();
@@ -142,13 +144,15 @@ async function show(answer, from, number, key) {
   setText("note", answer.note);
   setText("pruned-aside", answer.pruned_aside);
   root.dataset.shown = key;
+  followTour();
   publish();
+  if (isFirst) openTour();
   waitForRest();
 }
 
 function publish() {
   const { image, model, title, settings } = shown.answer;
-  dynamicvit.publish({ image, model, title, settings, stage: largeView(), patch: pinnedPatch() }, shown.pixels);
+  dynamicvit.publish({ image, model, title, settings, stage: largeView(), patch: pinnedPatch(), tour: tourStep }, shown.pixels);
 }
 
 function showProblem(sentence) {
@@ -176,6 +180,7 @@ function onJump({ stage, patch, ...settings }) {
 
 onBudget(want);
 onViewEvents();
+onStoryEvents();
 dynamicvit.on("language", onLanguage);
 dynamicvit.on("jump", onJump);
 watch("value", () => onScene(props.value));

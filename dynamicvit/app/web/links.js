@@ -1,7 +1,7 @@
 // Opens what a link or a file asks for, and keeps the address that of what is shown.
 
 const FOLLOW_MS = 600; // the address bar follows when nothing has changed for so long: browsers limit how often
-const NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "lang"];
+const NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang"];
 
 const note = part("link-note");
 let wanted = null; // what waits for its picture and model to be shown
@@ -10,7 +10,7 @@ let ignored = []; // parameters that could not be used
 let followTimer = 0;
 
 /** Gives {url, holdsPicture}: the address that reopens a scene. An uploaded picture cannot be in it. */
-function linkTo({ image, model, settings, stage, patch }) {
+function linkTo({ image, model, settings, stage, patch, tour }) {
   const url = new URL(location.href);
   for (const name of NAMES) url.searchParams.delete(name);
   const holdsPicture = props.examples.includes(image);
@@ -23,6 +23,7 @@ function linkTo({ image, model, settings, stage, patch }) {
     mass: settings.keep_mass?.toFixed(2),
     stage,
     patch,
+    tour,
     lang: dynamicvit.language,
   };
   for (const [name, value] of Object.entries(parameters)) {

@@ -14,6 +14,14 @@ function append(parent, tag, text = "", attributes = {}) {
   return node;
 }
 
+/** The same for a drawing; its attributes say everything. */
+function appendSvg(parent, tag, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  parent?.append(node);
+  return node;
+}
+
 /** Gives the server's answer, or the sentence that says why there is none. */
 async function call(send) {
   const noAnswer = { problem: dynamicvit.say("page.no_answer") };

@@ -1,6 +1,7 @@
 // What became of one patch: at each stage its score, its rank and how near the cut it was; as a table and as a sentence.
 
 const SCORE_UNITS = 10000; // the server sends scores as whole numbers
+const STRIP_HEIGHT = 28;
 
 const score = (units) => (units / SCORE_UNITS).toFixed(3);
 const signed = (units) => `${units < 0 ? "−" : "+"}${score(Math.abs(units))}`;
@@ -65,6 +66,8 @@ function showPatch(answer, patch, isPinned) {
   part("patch-pinned").hidden = !isPinned;
   part("readout").classList.toggle("is-blank", patch === null);
   fillRow("patch-stages", stages.map((stage, k) => describeColumn(stage, fates[k])), dropped, "th");
+  fillRow("patch-strips", fates.map(() => ""), dropped);
+  stages.forEach((stage, k) => part("patch-strips").children[k + 1].replaceChildren(scoreStrip(stage, patch)));
   fillRow("patch-scores", fates.map((fate) => fate && score(fate.score)), dropped);
   fillRow("patch-ranks", fates.map((fate, k) => fate && describeRank(fate, stages[k])), dropped);
   fillRow("patch-gaps", fates.map((fate) => fate && fate.gap !== null && signed(fate.gap)), dropped);
@@ -76,6 +79,27 @@ function describeColumn({ name }, fate) {
   return fate.isKept
     ? dynamicvit.say("explore.patch_stage_kept", { stage: name })
     : dynamicvit.say("explore.patch_stage_dropped", { stage: name });
+}
+
+/** Draws all scores of a stage, the best first, in two colours for kept and dropped; the patch is a line among them. */
+function scoreStrip(stage, patch) {
+  const sorted = stage.scores.filter((units) => units !== null).sort((one, other) => other - one);
+  const [low, high] = scoreRange(stage);
+  const height = (units) => 3 + (STRIP_HEIGHT - 3) * ((units - low) / (high - low || 1));
+  const area = (from, to, kind) => {
+    const tops = sorted.slice(from, to).map((units, k) => `V${STRIP_HEIGHT - height(units)}H${from + k + 1}`);
+    appendSvg(strip, "path", { class: kind, d: `M${from} ${STRIP_HEIGHT}${tops.join("")}V${STRIP_HEIGHT}Z` });
+  };
+  const strip = appendSvg(null, "svg", {
+    class: "strip", viewBox: `0 0 ${sorted.length} ${STRIP_HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": true,
+  });
+  area(0, stage.kept.length, "strip-kept");
+  area(stage.kept.length, sorted.length, "strip-dropped");
+  if (patch !== null && stage.scores[patch] !== null) {
+    const place = stage.ranks[patch] - 0.5;
+    appendSvg(strip, "path", { class: "strip-mark", d: `M${place} 0V${STRIP_HEIGHT}` });
+  }
+  return strip;
 }
 
 const describeRank = ({ rank }, { live }) => dynamicvit.say("explore.patch_rank_of", { rank, live });

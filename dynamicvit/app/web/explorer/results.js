@@ -8,14 +8,21 @@ function showHeadline(answer, timing) {
   const { dropped, all } = answer;
   const what = answer.has_fast_path ? "explore.headline_fast" : "explore.headline_dropped";
   const answers = answer.agrees ? "explore.headline_same" : "explore.headline_other";
-  const macs = answer.macs.is_loss ? "explore.headline_more_macs" : "explore.headline_less_macs";
-  const costs = [dynamicvit.say(macs, { share: answer.macs.saved.replace("−", "") })];
+  const values = { what: dynamicvit.say(what, { dropped, all }), dense, pruned, costs: describeCosts(answer, timing) };
+  setText("headline", dynamicvit.say(answers, values));
+  setText("number", answer.macs.saved.replace("−", ""));
+  setText("number-of", dynamicvit.say(answer.macs.is_loss ? "explore.number_more" : "explore.number_less"));
+}
+
+/** Says what is saved: the arithmetic, and the time where it has been measured. */
+function describeCosts({ macs }, timing) {
+  const arithmetic = macs.is_loss ? "explore.headline_more_macs" : "explore.headline_less_macs";
+  const costs = [dynamicvit.say(arithmetic, { share: macs.saved.replace("−", "") })];
   if (timing && !timing.problem) {
     const time = timing.is_slower ? "explore.headline_more_time" : "explore.headline_less_time";
     costs.push(dynamicvit.say(time, { share: timing.saved.replace("−", "") }));
   }
-  const values = { what: dynamicvit.say(what, { dropped, all }), dense, pruned, costs: listed(costs) };
-  setText("headline", dynamicvit.say(answers, values));
+  return listed(costs);
 }
 
 function showPredictions(answer) {
@@ -55,6 +62,7 @@ function showCosts(answer) {
 
 function showTiming(timing) {
   showHeadline(shown.answer, timing);
+  followTour();
   part("time-row").classList.remove("is-stale");
   setText("time-note", timing.problem ?? timing.note);
   part("time-note").classList.toggle("is-slower", Boolean(timing.is_slower));

@@ -73,6 +73,12 @@ const look = () => ({
   grid: part("grid").checked,
 });
 
+function setLook({ layer, outline, grid }) {
+  element.querySelector(`[name=layer][value=${layer}]`).checked = true;
+  part("outline").checked = outline;
+  part("grid").checked = grid;
+}
+
 function draw() {
   if (!shown.answer) return;
   const colours = paintColours(root);
@@ -96,32 +102,6 @@ function chooseView(event) {
   stopPlaying();
   large = [...part("views").children].indexOf(button.closest("figure"));
   showLarge();
-  publish();
-}
-
-// From the input through the stages, once -------------------------------------------------------------------------
-
-const STEP_MS = 900;
-let playTimer = 0;
-
-function togglePlay() {
-  if (playTimer) stopPlaying();
-  else playFrom(0);
-}
-
-function playFrom(index) {
-  if (!shown.answer) return;
-  large = index;
-  showLarge();
-  setText("play", dynamicvit.say("explore.stop"));
-  playTimer = setTimeout(index < shown.answer.stages.length ? () => playFrom(index + 1) : stopPlaying, STEP_MS);
-}
-
-function stopPlaying() {
-  if (!playTimer) return;
-  clearTimeout(playTimer);
-  playTimer = 0;
-  setText("play", dynamicvit.say("explore.play"));
   publish();
 }
 
@@ -195,7 +175,6 @@ function onFocus() {
 function onViewEvents() {
   part("legend-bar").style.background = VIRIDIS_GRADIENT;
   part("views").addEventListener("click", chooseView);
-  part("play").addEventListener("click", togglePlay);
   part("layers").addEventListener("change", () => shown.answer && showLarge());
   part("large").addEventListener("click", (event) => shown.answer && togglePin(patchUnder(event)));
   part("large").addEventListener("keydown", onKey);
