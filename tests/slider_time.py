@@ -92,7 +92,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="with fresh weights; the shipped one when not given")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
     with (
         checkpoints(options.model) as where,

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="auto",
-        help="of models on the CPU; auto: bfloat16 where it is faster here and gives the same answers (default)",
+        default="float32",
+        help="of models on the CPU; auto: bfloat16 where it is faster here and gives the same answers",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too, at /gradio_api/mcp/")
     options = parser.parse_args(arguments)
