@@ -148,9 +148,9 @@ def test_example_can_be_chosen(page: Page) -> None:
 
 
 def test_last_of_several_quick_choices_counts(page: Page) -> None:
-    for title in ("Espresso", "Corgis", "Songbird"):
+    for title in ("Espresso", "Corgis", "Hummingbird"):
         page.raw.get_by_role("button", name=f"Example: {title}").click()
-    page.raw.wait_for_function("document.querySelector('[data-part=root]').dataset.shown.startsWith('songbird ')")
+    page.raw.wait_for_function("document.querySelector('[data-part=root]').dataset.shown.startsWith('hummingbird ')")
 
 
 def test_model_that_is_not_here_is_offered_for_download_and_not_fetched(page: Page) -> None:
