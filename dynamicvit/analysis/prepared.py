@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class PreparedImage:
     ) -> Analysis:
         """Return the answers dense and pruned, the patches that each stage keeps, and the multiply-adds.
 
+        The result holds on to the image, to draw it; ``dataclasses.replace(result, seen=None)`` lets it go.
+
         Args:
             keep_ratio: base ratio in (0, 1], one ratio for each stage, or a :class:`~dynamicvit.budget.Budget`.
             selector: name of the token selector; the model's first, its predictors if it has some, when not given.
@@ -89,7 +92,8 @@ class PreparedImage:
             CheckpointError: the model's numbers are not finite.
         """
         settings = AnalysisSettings(as_budget(keep_ratio), selector or self.model.selectors[0], seed)
-        return analyze(self.model, self.begun, settings, dense=self.dense, top=top)
+        analysis = analyze(self.model, self.begun, settings, dense=self.dense, top=top)
+        return replace(analysis, seen=(self.image, self.crop))
 
     def compare(
         self,

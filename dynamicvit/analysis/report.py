@@ -90,7 +90,6 @@ def _file_sha256(path: Path, mtime_ns: int, size_bytes: int) -> str:
 
 def to_json(report: Report) -> Json:
     """Return a report as plain lists, strings and numbers; :func:`from_json` gives an equal report back."""
-    analysis = report.analysis
     picture, model = report.picture, report.model
     return {
         "format": FORMAT,
@@ -98,6 +97,13 @@ def to_json(report: Report) -> Json:
         "library": {"name": "dynamicvit", "version": report.library_version},
         "picture": {"name": picture.name, "size": list(picture.size), "sha256": picture.sha256},
         "model": {"name": model.name, "file": model.file, "sha256_prefix": model.sha256_prefix},
+        **analysis_to_json(report.analysis),
+    }
+
+
+def analysis_to_json(analysis: Analysis) -> Json:
+    """Return an analysis alone as plain lists, strings and numbers."""
+    return {
         "settings": analysis.settings.to_json(),
         "grid": list(analysis.grid),
         "stages": [_stage_to_json(stage) for stage in analysis.stages],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from dynamicvit.budget import Budget, as_budget
 from dynamicvit.costs.closed_form import token_model_macs
 from dynamicvit.costs.macs import MacCounter, MacReport
 from dynamicvit.errors import ImageError
+from dynamicvit.images import CropBox, DecodedImage
 from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision, Start
 from dynamicvit.models.config import HierarchicalConfig
 from dynamicvit.models.selectors import create_selector
@@ -115,9 +117,9 @@ class StageView:
         return [(-s, patch not in kept, patch) for patch, s in enumerate(self.keep_scores) if s is not None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
-    """A image classified by the dense and by the pruned model.
+    """An image classified by the dense and by the pruned model; notebooks show it with its stages.
 
     Attributes:
         settings: what was asked.
@@ -125,6 +127,8 @@ class Analysis:
         dense: the same model with nothing dropped and without its predictors.
         pruned: the model under these settings.
         stages: its decisions, first stage first.
+        seen: the image and the part of it that the model saw, to draw them; None where the analysis was made of a
+            tensor or read from a file. It counts for nothing when analyses are compared.
     """
 
     settings: AnalysisSettings
@@ -132,6 +136,7 @@ class Analysis:
     dense: Classification
     pruned: Classification
     stages: tuple[StageView, ...]
+    seen: tuple[DecodedImage, CropBox] | None = field(default=None, compare=False)
 
     @property
     def num_patches(self) -> int:
@@ -152,6 +157,51 @@ class Analysis:
     def saved_share(self) -> float:
         """Share of the dense model's multiply-adds that pruning saves; negative when the predictors cost more."""
         return 1.0 - self.pruned.macs.total / self.dense.macs.total
+
+    def __repr__(self) -> str:
+        dense, pruned = (f"{it.top[0].label!r} {it.top[0].probability:.0%}" for it in (self.dense, self.pruned))
+        kept = ", ".join(str(len(stage.kept_patches)) for stage in self.stages)
+        return (
+            f"<Analysis: dense {dense}, pruned {pruned}, {self.saved_share:.0%} saved, "
+            f"stages keep {kept} of {self.num_patches} patches>"
+        )
+
+    def _repr_html_(self) -> str | None:
+        """Return the image and what each stage keeps of it for a notebook; None without an image."""
+        from dynamicvit.figures.notebook import stages_html
+
+        return None if self.seen is None else stages_html(*self.seen, self)
+
+    def figure(self) -> Any:
+        """Return the image, its stages and both answers as a matplotlib figure of a paper's column.
+
+        Raises:
+            SettingError: the analysis holds no image.
+        """
+        from dynamicvit.figures.notebook import figure_of
+
+        return figure_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the analysis as plain lists, strings and numbers, named as in the files of ``dynamicvit analyze``."""
+        from dynamicvit.analysis.report import analysis_to_json
+
+        return analysis_to_json(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write a file of the kind that its name ends in.
+
+        Args:
+            path: ``.json`` for :meth:`to_dict`; ``.png``, ``.pdf`` or ``.svg`` for :meth:`figure`; ``.gif`` or
+                ``.webp`` for an animation of the stages.
+
+        Raises:
+            SettingError: the name ends in something else, or a figure is wanted and the analysis holds no image.
+        """
+        from dynamicvit.figures.notebook import bytes_of
+
+        path = Path(path)
+        path.write_bytes(bytes_of(self, path.suffix.lower().removeprefix(".")))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,13 @@ from PIL import Image, ImageOps
 from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
 from dynamicvit.app.components import Payload, component, user_errors
 from dynamicvit.app.inputs import checked_budget
-from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url, data_url
+from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url
 from dynamicvit.app.uploads import Upload
 from dynamicvit.app.words import DEFAULT_LANGUAGE, Words, words_in
 from dynamicvit.budget import Budget
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.errors import ImageError
+from dynamicvit.figures.saving import data_url
 from dynamicvit.images import decode
 from dynamicvit.weights.available import TrainedRatio
 from dynamicvit.weights.published import download

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +20,7 @@ from dynamicvit.analysis.results import Analysis
 from dynamicvit.app.turns import Turns
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
+from dynamicvit.figures.saving import data_url
 from dynamicvit.images import DecodedImage, display_crop, read
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
@@ -289,7 +288,8 @@ class AppState:
         return self.remembered(key, lambda: self._analyze(self.prepared(opened, loaded), budget))
 
     def _analyze(self, prepared: PreparedImage, budget: Budget) -> Analysis:
-        return self.run(lambda: prepared.analyze(budget))
+        # Remembered results hold no images: those have bounds of their own.
+        return replace(self.run(lambda: prepared.analyze(budget)), seen=None)
 
     def remembered(self, key: tuple[Hashable, ...], make: Callable[[], V]) -> V:
         """Return what was made for a key before, or what is made of it now."""
@@ -303,10 +303,3 @@ class AppState:
 def crop_url(prepared: PreparedImage) -> str:
     """Return the part of an image that the model sees, as a data URL for the browser."""
     return data_url(Image.fromarray(display_crop(prepared.image, prepared.crop, DISPLAY_SIDE)))
-
-
-def data_url(image: Image.Image) -> str:
-    """Return an image as a JPEG inside an address."""
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

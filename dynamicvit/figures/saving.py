@@ -1,9 +1,12 @@
-"""Figures -> the bytes of files."""
+"""Figures and pictures -> the bytes of files, or addresses that hold them."""
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from dynamicvit.figures.svg import settings_lock
 
@@ -26,3 +29,10 @@ def figure_bytes(figure: Figure, file_format: str) -> bytes:
     with settings_lock, rc_context(_SETTINGS):
         figure.savefig(data, format=file_format, metadata=_NO_DATE.get(file_format))
     return data.getvalue()
+
+
+def data_url(image: Image.Image) -> str:
+    """Return an image as a JPEG inside an address."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

@@ -1,5 +1,8 @@
 """An image prepared for a model answers as the functions below it do, and keeps no state between questions."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -154,3 +157,36 @@ def test_scores_that_are_no_numbers_are_reported_although_there_is_an_answer(pix
     assert prepared.analyze(0.5, "grid").pruned.top
     with pytest.raises(CheckpointError, match="numbers that are not finite"):
         prepared.analyze(0.5)
+
+
+def test_an_analysis_is_short_as_text_and_shows_its_stages_in_a_notebook(prepared):
+    analysis = prepared.analyze(0.5)
+    kept = ", ".join(str(len(stage.kept_patches)) for stage in analysis.stages)
+    assert repr(analysis).endswith(f"stages keep {kept} of 64 patches>")
+    assert len(repr(analysis)) < 200
+    html = analysis._repr_html_()
+    assert html.count("data:image/jpeg") == 1 + len(analysis.stages)
+    assert analysis.pruned.top[0].label in html
+    assert replace(analysis, seen=None)._repr_html_() is None
+    assert replace(analysis, seen=None) == analysis
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.json", b"{"), ("a.PNG", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.gif", b"GIF89a"), ("a.webp", b"RIFF")],
+)
+def test_an_analysis_is_saved_as_its_name_says(prepared, tmp_path, name, start):
+    analysis = prepared.analyze(0.5)
+    analysis.save(tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+    if name == "a.json":
+        assert json.loads((tmp_path / name).read_text()) == json.loads(json.dumps(analysis.to_dict()))
+
+
+def test_what_cannot_be_saved_is_said(prepared, tmp_path):
+    analysis = prepared.analyze(0.5)
+    with pytest.raises(SettingError, match=r"saved as \.json, .* not as \.bmp"):
+        analysis.save(tmp_path / "a.bmp")
+    with pytest.raises(SettingError, match="holds no image"):
+        replace(analysis, seen=None).save(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
