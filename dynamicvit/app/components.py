@@ -7,6 +7,7 @@ A component is a ``gr.HTML``. The browser runs its script once, as a function of
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -37,6 +38,8 @@ def component(
 ) -> gr.HTML:
     """Return the component whose template, style and script are ``NAME.html``, ``NAME.css`` and ``NAME.js``.
 
+    ``<!-- other.html -->`` in the template stands for what that file holds.
+
     Args:
         name: of its files.
         value: that it starts with.
@@ -49,7 +52,7 @@ def component(
     return gr.HTML(
         value,
         apply_default_css=False,
-        html_template=_read(f"{name}.html"),
+        html_template=re.sub(r"<!-- (\w+\.html) -->", lambda file: _read(file[1]), _read(f"{name}.html")),
         css_template="".join(map(_read, [*styles, f"{name}.css"])),
         js_on_load="\n".join(['"use strict";', *map(_read, ["shared.js", *scripts, f"{name}.js"])]),
         server_functions=[_server_function(name, answer, turns or Turns()) for name, answer in (asked or {}).items()],

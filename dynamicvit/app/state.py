@@ -291,9 +291,9 @@ class AppState:
         # Remembered results hold no images: those have bounds of their own.
         return replace(self.run(lambda: prepared.analyze(budget)), seen=None)
 
-    def remembered(self, key: tuple[Hashable, ...], make: Callable[[], V]) -> V:
-        """Return what was made for a key before, or what is made of it now."""
-        found: V | None = self._results.get(key)
+    def remembered(self, key: tuple[Hashable, ...], make: Callable[[], V], *, anew: bool = False) -> V:
+        """Return what was made for a key before, or what is made of it now, also if there is something already."""
+        found: V | None = None if anew else self._results.get(key)
         if found is None:
             found = make()
             self._results.put(key, found)

@@ -109,6 +109,13 @@ def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
     page.raw.wait_for_function(PLAYS, timeout=10_000)
 
 
+def test_example_clip_is_shown_with_one_press(page: Page) -> None:
+    open_tab(page, "Video")
+    page.raw.get_by_role("button", name="Use the example clip").click()
+    line(page, "video").filter(has_text="3.0 s").wait_for(timeout=60_000)
+    page.raw.wait_for_function(PLAYS, timeout=10_000)
+
+
 def test_file_that_is_no_clip_is_refused_in_a_sentence(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no clip")

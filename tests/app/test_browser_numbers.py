@@ -10,6 +10,13 @@ from browsing import SET_SLIDER, Page, needs_browser
 pytestmark = needs_browser
 
 SIZES = [(1440, 900), (390, 844)]
+IS_EMPTY_SWEEP_OF = """(title) => {
+  const tab = document.querySelector("#sweep");
+  return tab.querySelector("[data-part=title]").textContent.includes(title) && !tab.querySelector("tr[data-ratio]");
+}"""
+IS_TIMED_ANEW = """() => window.questions >= 2
+  && document.querySelector("[data-part=time-note]").textContent.includes("Median of")
+  && !document.querySelector("[data-part=time-row]").classList.contains("is-stale")"""
 
 
 def open_tab(page: Page, name: str) -> Any:
@@ -30,10 +37,9 @@ def fits(page: Page) -> bool:
 
 def test_sweep_can_be_stopped_keeps_its_rows_and_leads_back_to_the_explorer(page: Page) -> None:
     tab = open_tab(page, "sweep")
-    tab.locator("[data-part=start]").focus()
-    page.raw.keyboard.press("Enter")
     tab.locator("[data-ratio='0.95'] td").first.wait_for(timeout=20_000)
-    page.raw.keyboard.press("Enter")  # the focus went to Cancel
+    tab.locator("[data-part=stop]").focus()
+    page.raw.keyboard.press("Enter")
     tab.locator("[data-part=verdict]", has_text="0.9").wait_for(timeout=15_000)
     rows = tab.locator("tr[data-ratio]")
     assert 2 <= rows.count() < 19
@@ -53,11 +59,9 @@ def test_sweep_can_be_stopped_keeps_its_rows_and_leads_back_to_the_explorer(page
 
 def test_sweep_of_another_picture_starts_anew_and_the_first_one_stays_known(page: Page) -> None:
     tab = open_tab(page, "sweep")
-    tab.locator("[data-part=start]").click()
     tab.locator("tr[data-ratio='1.00']").wait_for(timeout=20_000)
     page.raw.get_by_role("button", name="Example: Espresso").click()
-    tab.locator("[data-part=title]", has_text="Espresso").wait_for(timeout=15_000)
-    assert tab.locator("tr[data-ratio]").count() == 0
+    page.raw.wait_for_function(IS_EMPTY_SWEEP_OF, arg="Espresso", timeout=15_000)
     page.raw.get_by_role("button", name="Example: Butterfly").click()
     tab.locator("tr[data-ratio='1.00']").wait_for(timeout=15_000)
 
@@ -66,8 +70,6 @@ def test_sweep_of_another_picture_starts_anew_and_the_first_one_stays_known(page
 def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: int) -> None:
     page = open_page(width, height)
     tab = open_tab(page, "compare")
-    tab.locator("[data-part=start]").focus()
-    page.raw.keyboard.press("Enter")
     tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
     assert tab.locator(".card").count() == 7
     assert tab.get_by_role("img", name="DynamicViT: 67 of 196 patches").count() == 1
@@ -75,7 +77,7 @@ def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: i
 
     tab.get_by_role("radio", name="equal GMACs").focus()
     page.raw.keyboard.press("ArrowRight")
-    tab.locator("[data-part=start]").click()
+    tab.locator(".card").first.wait_for(state="detached")
     tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
     assert tab.locator(".card[data-method=grid]", has_text="keep ratio 0.700").count() == 1
 
@@ -96,3 +98,20 @@ def test_compute_is_measured_when_the_tab_is_seen_and_follows_the_slider(
     tab.locator("[data-part=title]", has_text="0.50").wait_for(timeout=15_000)
     tab.locator("tbody tr", has_text="Block 12").locator("td", has_text="24").wait_for(timeout=30_000)
     assert fits(page)
+    tab.get_by_role("button", name="Run again").click()
+    tab.get_by_role("button", name="Cancel").click()
+    tab.get_by_role("button", name="Go on").wait_for()
+
+
+def test_tab_that_was_left_asks_nothing(page: Page) -> None:
+    page.raw.wait_for_function("document.querySelector('[data-part=time-note]').textContent.includes('Median of')")
+    tab = open_tab(page, "sweep")
+    tab.locator("[data-ratio='0.95'] td").first.wait_for(timeout=20_000)
+    page.raw.locator("#tabs button[role=tab]").first.click()
+    tab.locator("[data-part=stop]").wait_for(state="hidden")
+    page.raw.evaluate("window.questions = 0")
+    page.raw.evaluate(SET_SLIDER, "0.50")
+    page.wait_for_ratio("0.50")
+    page.raw.wait_for_function(IS_TIMED_ANEW)
+    assert page.raw.evaluate("window.questions") == 2  # the answer and its time
+    open_tab(page, "sweep").locator("[data-ratio='0.90'] td").first.wait_for(timeout=20_000)  # goes on

@@ -40,9 +40,9 @@ def fill(state: AppState, labels: Labels) -> None:
 
 
 @user_errors
-def point(state: AppState, image: object, model: object, ratio: object) -> Payload:
-    """Return one row of the table: an image at one of the swept keep ratios."""
-    timed = _timed(state, state.image(image), state.load(model), _swept(ratio))
+def point(state: AppState, image: object, model: object, ratio: object, anew: object = False) -> Payload:
+    """Return one row of the table: an image at one of the swept keep ratios, measured again where asked for."""
+    timed = _timed(state, state.image(image), state.load(model), _swept(ratio), anew=anew is True)
     return describe_point(timed.point, timed.timing)
 
 
@@ -73,7 +73,7 @@ def chart(
     }
 
 
-def _timed(state: AppState, opened: OpenImage, loaded: LoadedModel, ratio: float) -> TimedPoint:
+def _timed(state: AppState, opened: OpenImage, loaded: LoadedModel, ratio: float, *, anew: bool = False) -> TimedPoint:
     """Return one keep ratio, from memory or new."""
     prepared = state.prepared(opened, loaded)
 
@@ -82,7 +82,7 @@ def _timed(state: AppState, opened: OpenImage, loaded: LoadedModel, ratio: float
         limits: dict[str, Any] = {"max_rounds": MEASURING_ROUNDS, "budget_ms": MEASURING_BUDGET_MS}
         return TimedPoint(swept, prepared.time(ratio, execute=state.run, **limits))
 
-    return state.remembered(("sweep", opened.key, loaded.version, ratio), measure)
+    return state.remembered(("sweep", opened.key, loaded.version, ratio), measure, anew=anew)
 
 
 def _swept(ratio: object) -> float:

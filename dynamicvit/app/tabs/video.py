@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ from dynamicvit.video import ClipReader, ClipWriter
 BUDGET_S = 60.0  # that a visitor waits for a clip
 TRIALS = 3  # the first frame is looked at so often to find out how long a frame takes
 PROGRESS_EVERY_S = 0.3
+EXAMPLE = "video-example"  # the button that asks for the example clip
+PAN_FRAMES, PAN_RATE, PAN_PIXELS = 24, 8.0, 320
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 Pixels = NDArray[np.uint8]
@@ -50,6 +53,8 @@ def fill(state: AppState, labels: Labels) -> None:
             labels.add(intro, value="video.intro")
             with gr.Row():
                 start = labels.add(gr.Button(variant="primary", elem_id="video-start"), value="video.start")
+                example = gr.Button(visible=bool(state.examples), elem_id=EXAMPLE)
+                labels.add(example, value="video.example")
                 stop = labels.add(gr.Button(visible=False, elem_id="video-stop"), value="tabs.stop")
     line = progress_line(elem_id="video-progress")
     shown = gr.Video(
@@ -57,10 +62,11 @@ def fill(state: AppState, labels: Labels) -> None:
     )
     labels.add(shown, label="video.shown")
 
-    def show(sent: Payload | None, settings: object) -> Iterator[Values]:
-        yield from show_stages(state, sent, settings)
+    def show(sent: Payload | None, settings: object, event: gr.EventData) -> Iterator[Values]:
+        yield from show_stages(state, sent, settings, is_example=event.target.elem_id == EXAMPLE)
 
-    run = start.click(
+    run = gr.on(
+        [start.click, example.click],
         show,
         [clip, settings],
         [line, shown, stop],
@@ -72,15 +78,26 @@ def fill(state: AppState, labels: Labels) -> None:
     stop.click(_stop, None, [line, stop], cancels=run, queue=False, **PRIVATE)
 
 
-def show_stages(state: AppState, sent: Payload | None, settings: object) -> Iterator[Values]:
-    """Yield the values of progress line, clip and stop button while a clip is made of one that Gradio describes."""
+def show_stages(
+    state: AppState, sent: Payload | None, settings: object, *, is_example: bool = False
+) -> Iterator[Values]:
+    """Yield the values of progress line, clip and stop button while a clip is made of another one.
+
+    Args:
+        state: what the visitors share.
+        sent: Gradio's description of an uploaded clip.
+        settings: of the explorer, as the browser sends them.
+        is_example: whether to take the example clip in its place.
+    """
     try:
         request = tab_request(settings)
-        if sent is None:
-            raise VideoError("There is no clip yet; add one first.")
+        pans = is_example and bool(state.examples)
+        if sent is None and not pans:
+            raise VideoError("There is no clip yet: add one first, or use the example clip.")
         with tempfile.TemporaryDirectory() as folder:  # Gradio copies the file when it is given
             stem = Path(folder) / "dynamicvit-stages"
-            yield from _values(show_clip(state, uploaded_file(sent).path, stem, request))
+            source = write_pan(state, Path(folder) / "example") if pans else uploaded_file(sent or {}).path
+            yield from _values(show_clip(state, source, stem, request))
     except DynamicViTError as error:
         yield [problem(str(error)), gr.skip(), gr.Button(visible=False)]
 
@@ -116,6 +133,25 @@ def describe_result(result: ClipResult) -> Payload:
     if result.is_cut:
         return finished("video.cut", **facts)
     return finished("video.thinned" if result.rate < result.source_rate else "video.whole", **facts)
+
+
+def write_pan(state: AppState, stem: Path) -> Path:
+    """Write the example clip, a slow pan over the first example picture, and return its path.
+
+    Raises:
+        VideoError: OpenCV can write no clips here.
+    """
+    pixels = state.example(next(iter(state.examples))).image.pixels
+    height, width = pixels.shape[:2]
+    side = 3 * min(height, width) // 4
+    with ClipWriter(stem, PAN_RATE) as writer:
+        for step in range(PAN_FRAMES):
+            share = step / (PAN_FRAMES - 1)
+            top, left = round(share * (height - side)), round(share * (width - side))
+            window = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+            writer.write(cv2.resize(window, (PAN_PIXELS, PAN_PIXELS), interpolation=cv2.INTER_AREA))
+    assert writer.path is not None
+    return writer.path
 
 
 # From frames to a clip -----------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 // Draws the method for what Explore shows, as soon as the tab is seen.
 
-const REST_MS = 400; // the slider has come to rest
-
 let drawn = ""; // what the figure shows
 let isVisible = false;
 let isDrawing = false;

@@ -34,6 +34,13 @@ const known = (method) => cards.get(keyOf(asked(), method));
 const missing = () => METHODS.filter((method) => !known(method));
 
 const run = createRun({
+  question: () => (dynamicvit.scene && hasSeed() ? JSON.stringify([asked(), dynamicvit.language]) : null),
+  missing,
+  forget() {
+    for (const method of METHODS) cards.delete(keyOf(asked(), method));
+    showCards();
+    showEnd();
+  },
   ask(method) {
     const { image, model, settings, basis: equal, seed: drawn } = asked();
     return server.compare_method(image, model, settings, method, equal, drawn);
@@ -52,26 +59,19 @@ function refresh() {
   const scene = dynamicvit.scene;
   const question = scene && JSON.stringify([asked(), dynamicvit.language]);
   if (question && question === shownFor) return;
-  run.stop();
   shownFor = question;
   showMessage(scene ? "" : dynamicvit.say("tabs.no_scene"));
-  if (!scene) {
-    part("start").hidden = true;
-    return;
-  }
+  if (!scene) return;
   setText("title", dynamicvit.say("compare.title", { title: scene.title }));
   setText("about", dynamicvit.say("compare.about", { setting: settingText(scene.settings) }));
   if (!hasSeed()) showMessage(dynamicvit.say("compare.bad_seed"));
   showCards();
   showEnd();
+  run.follow();
 }
 
 function showEnd() {
-  if (!dynamicvit.scene) return;
-  const isComplete = missing().length === 0;
-  part("start").hidden = run.isRunning || isComplete;
-  part("start").disabled = !hasSeed();
-  setText("verdict", isComplete ? verdict() : "");
+  if (dynamicvit.scene) setText("verdict", missing().length ? "" : verdict());
 }
 
 function verdict() {
@@ -148,8 +148,6 @@ function onLanguage() {
 
 const redraw = () => { if (dynamicvit.scene) showCards(); };
 
-part("start").addEventListener("click", () => run.start(missing()));
-part("stop").addEventListener("click", () => run.stop());
 part("seed").addEventListener("input", refresh);
 for (const choice of element.querySelectorAll("[name=compare-basis]")) choice.addEventListener("change", refresh);
 let width = 0;

@@ -4,6 +4,7 @@ const RATIOS = props.value; // "1.00" first
 const CHART_EVERY = 5; // points after which the chart is drawn anew
 const sweeps = new Map(); // picture and model -> rows by ratio
 let subject = null; // the picture and model that the tab is about
+const anew = new Set(); // pictures and models of which the times are to be measured again
 let isDrawing = false;
 
 const keyOf = (scene) => `${scene.image} ${scene.model}`;
@@ -15,7 +16,14 @@ const currentRatio = () => {
 };
 
 const run = createRun({
-  ask: (ratio) => server.sweep_point(subject.image, subject.model, Number(ratio)),
+  question: () => subject && keyOf(subject),
+  missing,
+  forget() {
+    anew.add(keyOf(subject));
+    rows().clear();
+    showSubject();
+  },
+  ask: (ratio) => server.sweep_point(subject.image, subject.model, Number(ratio), anew.has(keyOf(subject))),
   async receive(row, ratio) {
     rows().set(ratio, row);
     part("found").hidden = false;
@@ -23,23 +31,20 @@ const run = createRun({
     markCurrent();
     if (rows().size % CHART_EVERY === 1) await drawChart();
   },
-  finish() {
-    showStart();
-    drawChart();
-  },
+  finish: drawChart,
 });
 
 // What is shown ---------------------------------------------------------------------------------------------------
 
 function onScene(scene) {
   if (scene && (!subject || keyOf(scene) !== keyOf(subject))) {
-    run.stop();
     if (!sweeps.has(keyOf(scene))) sweeps.set(keyOf(scene), new Map());
     subject = scene;
     showSubject();
   }
   part("own-settings").hidden = !scene || currentRatio() !== null;
   markCurrent();
+  run.follow();
 }
 
 function showSubject() {
@@ -47,16 +52,10 @@ function showSubject() {
   setText("title", subject ? dynamicvit.say("sweep.title", { title: subject.title }) : "");
   setText("verdict", "");
   setText("jumped", "");
-  showStart();
+  part("chart").replaceChildren();
   if (!subject) return;
   showTable();
   drawChart();
-}
-
-function showStart() {
-  const isBegun = subject && rows().size > 0;
-  part("start").hidden = !subject || run.isRunning || missing().length === 0;
-  setText("start", isBegun ? dynamicvit.say("sweep.resume") : dynamicvit.say("sweep.start"));
 }
 
 function showTable() {
@@ -93,7 +92,7 @@ function showRow(row) {
 
 /** Draws the chart of what is known; one drawing is under way at a time, and the newest wish goes next. */
 async function drawChart() {
-  if (isDrawing || !subject || rows().size === 0) return;
+  if (isDrawing || !subject || rows().size === 0 || !part("chart").clientWidth) return;
   isDrawing = true;
   const wish = () => `${keyOf(subject)} ${rows().size} ${dynamicvit.language}`;
   const asked = wish();
@@ -167,10 +166,9 @@ function markCurrent() {
 function onLanguage() {
   dynamicvit.translate(element);
   showSubject();
+  run.follow();
 }
 
-part("start").addEventListener("click", () => run.start(missing()));
-part("stop").addEventListener("click", () => run.stop());
 dynamicvit.on("language", onLanguage);
 dynamicvit.on("scene", onScene);
 onLanguage();

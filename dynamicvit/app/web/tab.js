@@ -8,60 +8,98 @@ function showChart(node, text) {
   return node.firstElementChild;
 }
 
-/**
- * Asks the server one question after the other, with the buttons "start" and "stop", a progress bar and a message.
- * `ask(item)` sends a question, `receive(answer, item)` shows its answer and is waited for, `finish()` is called at the
- * end, also when the visitor stopped it. What was received stays.
- */
-function createRun({ ask, receive, finish }) {
-  let number = 0; // of the run; an answer to an earlier one is dropped
-  let isRunning = false;
+const REST_MS = 400; // the visitor has stopped moving things
 
-  function showState(running) {
-    isRunning = running;
-    part("start").hidden = running;
-    part("stop").hidden = part("progress-box").hidden = !running;
+/**
+ * Asks the server one question after the other, by itself while the tab is open, with what run.html holds.
+ * `question()` says what all of it is about, null when nothing can be asked; `missing()` gives the items without an
+ * answer, `forget()` makes that all of them; `ask(item)` sends a question, `receive(answer, item)` shows its answer and is
+ * waited for, `finish()` is called at the end, also when the run was stopped, and when the tab is opened. What was
+ * received stays.
+ */
+function createRun({ question, missing, forget, ask, receive, finish }) {
+  let number = 0; // of the run; an answer to an earlier one is dropped
+  let about = null; // the question of the run under way
+  let declined = null; // what the visitor stopped, or what failed: it goes on only when asked to
+  let isOpen = false;
+  let restTimer = 0;
+
+  function showState() {
+    const isComplete = question() !== null && missing().length === 0;
+    part("start").hidden = about !== null || !(isComplete || (question() !== null && question() === declined));
+    setText("start", dynamicvit.say(isComplete ? "tabs.again" : "tabs.resume"));
+    part("stop").hidden = part("progress-box").hidden = about === null;
   }
 
   function showProgress(done, all) {
-    Object.assign(part("progress"), { value: done, max: all });
-    setText("progress-text", dynamicvit.say("tabs.progress", { done, all }));
+    part("progress").max = all;
+    if (all > 1) part("progress").value = done;
+    else part("progress").removeAttribute("value");
+    setText("progress-text", all > 1 ? dynamicvit.say("tabs.progress", { done, all }) : "");
   }
 
   function end() {
     const hadFocus = document.activeElement === part("stop");
-    showState(false);
-    finish();
-    const next = part("start").hidden ? part("verdict") : part("start");
-    if (hadFocus) next.focus();
+    about = null;
+    number += 1;
+    showState();
+    if (isOpen) finish();
+    if (hadFocus) part("start").focus();
   }
 
-  return {
-    get isRunning() {
-      return isRunning;
-    },
-    async start(items) {
-      const mine = (number += 1);
-      const hadFocus = document.activeElement === part("start");
-      showMessage("");
-      showState(true);
-      if (hadFocus) part("stop").focus();
-      for (const [done, item] of items.entries()) {
-        showProgress(done, items.length);
-        const answer = await call(() => ask(item));
-        if (mine !== number) return;
-        if (answer.problem) {
-          showMessage(answer.problem);
-          break;
-        }
-        await receive(answer, item);
-        if (mine !== number) return;
+  async function start() {
+    clearTimeout(restTimer);
+    const mine = (number += 1);
+    const hadFocus = document.activeElement === part("start");
+    about = question();
+    declined = null;
+    showMessage("");
+    showState();
+    if (hadFocus) part("stop").focus();
+    const items = missing();
+    for (const [done, item] of items.entries()) {
+      showProgress(done, items.length);
+      const answer = await call(() => ask(item));
+      if (mine !== number) return;
+      if (answer.problem) {
+        showMessage(answer.problem);
+        declined = about;
+        break;
       }
-      end();
-    },
-    stop() {
-      number += 1;
-      if (isRunning) end();
+      await receive(answer, item);
+      if (mine !== number) return;
+    }
+    end();
+  }
+
+  /** Ends a run that is about something else now, and starts one when the visitor rests. */
+  function follow() {
+    clearTimeout(restTimer);
+    if (about !== null && (!isOpen || about !== question())) end();
+    showState();
+    const isWanted = question() !== null && question() !== declined && missing().length > 0;
+    if (isOpen && about === null && isWanted) restTimer = setTimeout(start, REST_MS);
+  }
+
+  part("start").addEventListener("click", () => {
+    if (!missing().length) forget();
+    start();
+  });
+  part("stop").addEventListener("click", () => {
+    declined = about;
+    end();
+  });
+  const watchOpen = new IntersectionObserver((entries) => {
+    isOpen = entries.at(-1).isIntersecting;
+    follow();
+    if (isOpen) finish();
+  }, { rootMargin: "10000px" }); // below the window, too: not so is a tab that is not chosen
+  watchOpen.observe(element);
+
+  return {
+    follow,
+    get isRunning() {
+      return about !== null;
     },
   };
 }

@@ -47,6 +47,17 @@ def test_chart_comes_with_verdict_dense_row_and_how_it_was_measured(state: AppSt
     assert float(answer["dense"]["milliseconds"]) > 0
 
 
+def test_ratio_is_measured_again_where_that_is_asked_for(
+    state: AppState, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep.point(state, "cat", model, 0.5)
+    timed: list[float] = []
+    time = PreparedImage.time
+    monkeypatch.setattr(PreparedImage, "time", lambda self, ratio, **options: timed.append(ratio) or time(self, ratio))
+    assert "problem" not in sweep.point(state, "cat", model, 0.5, True)
+    assert timed == [0.5]
+
+
 @pytest.mark.parametrize("ratio", [0.33, 0, -1, "0.5", None, [0.5], float("nan")])
 def test_ratio_outside_the_sweep_gives_a_sentence(state: AppState, model: str, ratio: object) -> None:
     assert "steps of 0.05" in sweep.point(state, "cat", model, ratio)["problem"]

@@ -68,6 +68,13 @@ def test_clip_is_cut_to_what_the_machine_can_do_and_says_so(
     assert line["values"] == {"seconds": "1.0", "rate": "4", "source": "5", "milliseconds": "250"}
 
 
+def test_example_clip_pans_over_the_first_example(state: AppState, tmp_path: Path) -> None:
+    with ClipReader(video.write_pan(state, tmp_path / "example")) as example:
+        frames = list(example.frames())
+    assert (len(frames), example.rate, example.seconds) == (24, 8.0, pytest.approx(3.0, abs=0.2))
+    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 5
+
+
 @pytest.mark.parametrize(("rate", "is_cut", "text"), [(10.0, False, "video.whole"), (5.0, False, "video.thinned")])
 def test_clip_that_is_shown_whole_says_so(rate: float, is_cut: bool, text: str) -> None:
     assert describe_result(ClipResult(Path("x"), 10, rate, 10.0, 0.1, is_cut))["text"] == text
