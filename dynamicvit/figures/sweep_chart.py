@@ -1,4 +1,4 @@
-"""A sweep over the keep ratio as a chart: confidence against multiply-adds."""
+"""A sweep over the keep ratio as a chart: confidence and cost, both in percent."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEIGHT = 380
+HEIGHT = 340
 TARGET_PIXELS = 22  # diameter of what reacts to the pointer around a point
-LABELLED = (1.0, 0.8, 0.6, 0.4)
-LABEL_PIXELS = 40  # of a ratio and the room that it needs
+X_LIMITS = (0.02, 1.08)  # with room for a small picture under the first and the last ratio
+X_TICKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 
 
 def draw_sweep(
     points: Sequence[SweepPoint], dense: Classification, *, width: int, x_title: str, y_title: str
 ) -> Figure:
-    """Draw the confidence in the dense model's class against GMACs, with the ratios at which the prediction holds.
+    """Draw confidence in the dense model's class, and cost, over the keep ratio, and where the prediction holds.
 
-    Points that agree are filled circles, the others hollow diamonds, the dense model is a square. Each point has an
-    invisible target with the gid ``ratio-0.35``.
+    Points that agree are filled circles, the others hollow diamonds. Dashed lines are the cost as a share of the dense
+    model's GMACs, and the dense model's own confidence. Each point has an invisible target with the gid ``ratio-0.35``.
 
     Args:
         points: at least one, in any order.
@@ -33,34 +33,47 @@ def draw_sweep(
         width: in CSS pixels.
         x_title, y_title: of the axes.
     """
-    points = sorted(points, key=lambda point: point.macs)
+    points = sorted(points, key=lambda point: point.keep_ratio)
     figure = page_figure(width, HEIGHT)
     axes = figure.subplots()
     plain_axes(axes, title=y_title)
     axes.set_xlabel(x_title, loc="right", fontsize=TEXT_PIXELS, color=QUIET)
-    axes.margins(x=0.06)
+    axes.set_xlim(*X_LIMITS)
+    axes.set_xticks(X_TICKS, [f"{ratio:.2f}" for ratio in X_TICKS])
+    axes.set_ylim(-5, 112)
+    axes.set_yticks(range(0, 101, 25))
     _shade_stable(axes, points)
+    axes.axhline(100 * dense.top[0].probability, color=DENSE, linewidth=1.5, linestyle=(0, (1, 2)))
+    ratios = [point.keep_ratio for point in points]
+    axes.plot(ratios, [100 * (1 - point.saved_share) for point in points], color=QUIET, linewidth=2, linestyle="--")
     axes.plot(*_places(points), color=KEPT, linewidth=1.5, alpha=0.5)
     for point in points:
         _mark(axes, point)
-    axes.plot(dense.macs.gmacs, 100 * dense.top[0].probability, "s", markersize=8, color=DENSE)
-    _fit_height(axes, max(dense.top[0].probability, *(point.confidence for point in points)))
-    _label_ratios(axes, points, width)
-    for point in points:
         _add_target(axes, point)
     return figure
 
 
 def _places(points: Sequence[SweepPoint]) -> tuple[list[float], list[float]]:
-    return [point.macs / 1e9 for point in points], [100 * point.confidence for point in points]
+    return [point.keep_ratio for point in points], [100 * point.confidence for point in points]
 
 
 def _shade_stable(axes: Axes, points: Sequence[SweepPoint]) -> None:
-    """Shade from the point down to which the prediction holds up to the most expensive one."""
+    """Shade from the lowest ratio at which the prediction holds up to the highest one, and write that ratio."""
     last = find_stable_range(points).last
-    if last is not None:
-        axes.axvspan(last.macs / 1e9, max(point.macs for point in points) / 1e9, color=KEPT, alpha=0.1, linewidth=0)
-        axes.axvline(last.macs / 1e9, color=KEPT, linewidth=1.5, linestyle=(0, (4, 3)))
+    if last is None:
+        return
+    axes.axvspan(last.keep_ratio, points[-1].keep_ratio, color=KEPT, alpha=0.1, linewidth=0)
+    axes.axvline(last.keep_ratio, color=KEPT, linewidth=1.5, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"{last.keep_ratio:.2f}",
+        (last.keep_ratio, 112),
+        xytext=(5, -1),
+        textcoords="offset points",
+        va="top",
+        fontsize=TEXT_PIXELS,
+        color=KEPT,
+        fontweight="bold",
+    )
 
 
 def _mark(axes: Axes, point: SweepPoint) -> None:
@@ -73,38 +86,6 @@ def _mark(axes: Axes, point: SweepPoint) -> None:
         markeredgecolor=edge,
         markeredgewidth=1.8,
         clip_on=False,
-    )
-
-
-def _fit_height(axes: Axes, highest: float) -> None:
-    """Start at 0 and leave room above the highest confidence, for its label too."""
-    axes.set_ylim(-4 * highest, 114 * highest)
-    axes.locator_params(axis="y", nbins=5)
-
-
-def _label_ratios(axes: Axes, points: Sequence[SweepPoint], width: int) -> None:
-    """Write the ratio down to which the prediction holds, and some others that are not too near to it."""
-    last = find_stable_range(points).last
-    macs_per_pixel = (points[-1].macs - points[0].macs) / width
-    for point in points:
-        if point == last:
-            _label(axes, point, KEPT, "bold")
-        elif point.keep_ratio in LABELLED and (
-            last is None or abs(point.macs - last.macs) > LABEL_PIXELS * macs_per_pixel
-        ):
-            _label(axes, point, QUIET, "normal")
-
-
-def _label(axes: Axes, point: SweepPoint, color: str, weight: str) -> None:
-    axes.annotate(
-        f"{point.keep_ratio:.2f}",
-        (point.macs / 1e9, 100 * point.confidence),
-        xytext=(0, 9),
-        textcoords="offset points",
-        ha="center",
-        fontsize=TEXT_PIXELS,
-        color=color,
-        fontweight=weight,
     )
 
 

@@ -19,7 +19,8 @@ def point(ratio: float, agrees: bool = True) -> SweepPoint:
 
 
 def draw(points: list[SweepPoint]) -> ElementTree.Element:
-    return ElementTree.fromstring(to_svg(draw_sweep(points, DENSE, width=600, x_title="GMACs", y_title="Confidence")))
+    figure = draw_sweep(points, DENSE, width=600, x_title="Keep ratio", y_title="Confidence")
+    return ElementTree.fromstring(to_svg(figure))
 
 
 def targets(points: list[SweepPoint]) -> dict[str, float]:
@@ -29,17 +30,15 @@ def targets(points: list[SweepPoint]) -> dict[str, float]:
     return {str(group.get("id")): float(mark.get("x", "nan")) for group, mark in zip(groups, marks, strict=True)}
 
 
-def test_every_point_has_a_target_and_cheaper_ones_stand_further_left() -> None:
+def test_every_point_has_a_target_and_lower_ratios_stand_further_left() -> None:
     places = targets([point(ratio) for ratio in SWEPT_RATIOS])
     assert list(places) == [f"ratio-{ratio:.2f}" for ratio in reversed(SWEPT_RATIOS)]
     assert list(places.values()) == sorted(places.values())
 
 
-def test_ratio_down_to_which_the_prediction_holds_is_written_and_nothing_in_its_way() -> None:
+def test_ratio_down_to_which_the_prediction_holds_is_written() -> None:
     texts = [node.text for node in draw([point(ratio, ratio >= 0.35) for ratio in SWEPT_RATIOS]).iter() if node.text]
-    assert "0.35" in texts
-    assert "0.40" not in texts
-    assert "0.80" in texts
+    assert texts.count("0.35") == 1  # no tick of the axis
 
 
 def test_one_point_alone_can_be_drawn() -> None:

@@ -8,13 +8,14 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from dynamicvit.analysis.results import Classification
+from dynamicvit.analysis.results import Analysis, Classification
 from dynamicvit.analysis.sweep import SWEPT_RATIOS, StableRange, SweepPoint, find_stable_range
 from dynamicvit.app.components import Payload, tab_component, user_errors
 from dynamicvit.app.explorer import LOW_CONFIDENCE, percent, probability
 from dynamicvit.app.inputs import checked_width
 from dynamicvit.app.state import AppState, LoadedModel, OpenImage
 from dynamicvit.app.words import DEFAULT_LANGUAGE, Labels, Words, words_in
+from dynamicvit.budget import BaseRatio
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.errors import SettingError
 from dynamicvit.figures.svg import to_svg
@@ -26,9 +27,10 @@ MEASURING_BUDGET_MS = 300.0
 
 @dataclass(frozen=True, eq=False)
 class TimedPoint:
-    """One keep ratio of a sweep, with its time beside that of the dense model."""
+    """One keep ratio of a sweep, with what its last stage leaves and its time beside that of the dense model."""
 
     point: SweepPoint
+    analysis: Analysis
     timing: PairTiming
 
 
@@ -36,14 +38,14 @@ def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
     ratios = [f"{ratio:.2f}" for ratio in SWEPT_RATIOS]
     asked = {"sweep_point": partial(point, state), "sweep_chart": partial(chart, state)}
-    tab_component("sweep", ratios, asked=asked, turns=state.turns)
+    tab_component("sweep", ratios, scripts=["painting.js"], asked=asked, turns=state.turns)
 
 
 @user_errors
 def point(state: AppState, image: object, model: object, ratio: object, anew: object = False) -> Payload:
     """Return one row of the table: an image at one of the swept keep ratios, measured again where asked for."""
     timed = _timed(state, state.image(image), state.load(model), _swept(ratio), anew=anew is True)
-    return describe_point(timed.point, timed.timing)
+    return describe_point(timed)
 
 
 @user_errors
@@ -64,11 +66,11 @@ def chart(
     points, timings = [one.point for one in timed], [one.timing for one in timed]
     dense = state.prepared(opened, loaded).dense
     y_title = words("sweep.confidence_in", label=dense.top[0].label)
-    figure = draw_sweep(points, dense, width=checked_width(width), x_title=words("cost.gmacs"), y_title=y_title)
+    figure = draw_sweep(points, dense, width=checked_width(width), x_title=words("sweep.ratio"), y_title=y_title)
     return {
         "svg": to_svg(figure),
         "verdict": verdict(points, dense, words),
-        "dense": describe_dense(dense, timings),
+        "dense": describe_dense(dense),
         "how": measured(timings, words),
     }
 
@@ -80,7 +82,8 @@ def _timed(state: AppState, opened: OpenImage, loaded: LoadedModel, ratio: float
     def measure() -> TimedPoint:
         (swept,) = state.run(lambda: prepared.sweep([ratio]))
         limits: dict[str, Any] = {"max_rounds": MEASURING_ROUNDS, "budget_ms": MEASURING_BUDGET_MS}
-        return TimedPoint(swept, prepared.time(ratio, execute=state.run, **limits))
+        analysis = state.analysis(opened, loaded, BaseRatio(ratio))  # Explore asks for it, too, when a point is chosen
+        return TimedPoint(swept, analysis, prepared.time(ratio, execute=state.run, **limits))
 
     return state.remembered(("sweep", opened.key, loaded.version, ratio), measure, anew=anew)
 
@@ -98,33 +101,38 @@ def _swept_list(ratios: object) -> list[float]:
     return [_swept(ratio) for ratio in ratios]
 
 
-def describe_point(point: SweepPoint, timing: PairTiming) -> dict[str, Any]:
-    """Return one row of the table, the same in every language."""
+def describe_point(timed: TimedPoint) -> dict[str, Any]:
+    """Return one row of the table and the view of the last stage, the same in every language."""
+    point, last = timed.point, timed.analysis.stages[-1]
     return {
         "ratio": f"{point.keep_ratio:.2f}",
         "confidence": probability(point.confidence),
         "gmacs": f"{point.macs / 1e9:.3f}",
         "saved": percent(point.saved_share),
-        "milliseconds": f"{timing.pruned.median_ms:.1f}",
+        "time": percent(1.0 / timed.timing.speedup),
         "agrees": point.agrees,
         "answer": point.answer.label,
+        "grid": list(timed.analysis.grid),
+        "kept": list(last.kept_patches),
+        "groups": None if last.groups is None else list(last.groups),
     }
 
 
-def describe_dense(dense: Classification, timings: Sequence[PairTiming]) -> dict[str, str]:
+def describe_dense(dense: Classification) -> dict[str, str]:
     """Return the row of the dense model, which was timed beside every point."""
     return {
         "confidence": probability(dense.top[0].probability),
         "gmacs": f"{dense.macs.gmacs:.3f}",
-        "milliseconds": f"{median(timing.dense.median_ms for timing in timings):.1f}",
+        "time": percent(1.0),
         "answer": dense.top[0].label,
     }
 
 
 def measured(timings: Sequence[PairTiming], words: Words) -> str:
-    """Say how the milliseconds were measured."""
+    """Say what the shares of time are shares of, and how they were measured."""
     fewest = min(timing.pruned.rounds for timing in timings)
-    return words("sweep.how", rounds=fewest, device=timings[0].device)
+    milliseconds = f"{median(timing.dense.median_ms for timing in timings):.1f}"
+    return words("sweep.how", rounds=fewest, milliseconds=milliseconds, device=timings[0].device)
 
 
 def verdict(points: Sequence[SweepPoint], dense: Classification, words: Words) -> str:

@@ -146,17 +146,9 @@ function onLanguage() {
   refresh();
 }
 
-const redraw = () => { if (dynamicvit.scene) showCards(); };
-
 part("seed").addEventListener("input", refresh);
 for (const choice of element.querySelectorAll("[name=compare-basis]")) choice.addEventListener("change", refresh);
-let width = 0;
-new ResizeObserver(() => {
-  if (element.clientWidth === width) return;
-  width = element.clientWidth;
-  redraw();
-}).observe(element);
-new MutationObserver(redraw).observe(document.body, { attributes: true, attributeFilter: ["class"] }); // dark mode
+whenLookChanges(() => { if (dynamicvit.scene) showCards(); });
 dynamicvit.on("language", onLanguage);
 dynamicvit.on("scene", refresh);
 onLanguage();

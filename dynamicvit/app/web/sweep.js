@@ -2,6 +2,7 @@
 
 const RATIOS = props.value; // "1.00" first
 const CHART_EVERY = 5; // points after which the chart is drawn anew
+const FILM_EVERY = 3;
 const sweeps = new Map(); // picture and model -> rows by ratio
 let subject = null; // the picture and model that the tab is about
 const anew = new Set(); // pictures and models of which the times are to be measured again
@@ -53,6 +54,7 @@ function showSubject() {
   setText("verdict", "");
   setText("jumped", "");
   part("chart").replaceChildren();
+  part("film").replaceChildren();
   if (!subject) return;
   showTable();
   drawChart();
@@ -72,7 +74,7 @@ function showDense(dense) {
   append(line, "th", dynamicvit.say("sweep.dense"), { scope: "row" });
   for (const name of ["confidence", "gmacs"]) append(line, "td", dense[name]);
   append(line, "td", "–");
-  append(line, "td", dense.milliseconds);
+  append(line, "td", dense.time);
   append(line, "td", dense.answer, { class: "answer", title: dense.answer });
 }
 
@@ -80,7 +82,7 @@ function showRow(row) {
   const line = append(part("rows"), "tr", "", { "data-ratio": row.ratio });
   const name = append(line, "th", "", { scope: "row" });
   append(name, "button", row.ratio, { type: "button", class: "row-button" });
-  for (const value of [row.confidence, row.gmacs, row.saved, row.milliseconds]) append(line, "td", value);
+  for (const value of [row.confidence, row.gmacs, row.saved, row.time]) append(line, "td", value);
   const answer = append(line, "td", "", { class: "answer", title: row.answer });
   append(answer, "span", row.agrees ? "● " : "◇ ", {
     class: row.agrees ? "sign-same" : "sign-other",
@@ -109,10 +111,38 @@ async function drawChart() {
     showMessage(answer.problem);
     return;
   }
-  activatePoints(showChart(part("chart"), answer.svg));
+  const chart = showChart(part("chart"), answer.svg);
+  activatePoints(chart);
+  showFilm(chart);
   setText("how", answer.how);
   if (!run.isRunning) setText("verdict", answer.verdict);
   showDense(answer.dense);
+}
+
+/** Shows what the last stage keeps at every third ratio, each below its place on the axis of the chart. */
+function showFilm(chart) {
+  const shown = [...rows().values()].filter((row) => RATIOS.indexOf(row.ratio) % FILM_EVERY === 0);
+  const placeOf = (ratio) => {
+    const target = chart.querySelector(`[id="ratio-${ratio}"] use`);
+    return Number(target.getAttribute("x")) / chart.viewBox.baseVal.width;
+  };
+  part("film").replaceChildren(...shown.map((row) => {
+    const canvas = document.createElement("canvas");
+    canvas.style.left = `${100 * placeOf(row.ratio)}%`;
+    canvas.title = row.ratio;
+    canvas.addEventListener("click", () => jump(row.ratio));
+    return canvas;
+  }));
+  paintFilm();
+}
+
+function paintFilm() {
+  const colours = paintColours(part("sweep"));
+  for (const canvas of part("film").children) {
+    const row = rows().get(canvas.title);
+    const view = { pixels: dynamicvit.pixels, grid: row.grid, stage: row, mark: null };
+    paintView(canvas, view, { layer: row.groups ? "merged" : "faded", outline: true }, colours);
+  }
 }
 
 // From a point or a row to the explorer ---------------------------------------------------------------------------
@@ -169,6 +199,7 @@ function onLanguage() {
   run.follow();
 }
 
+whenLookChanges(paintFilm);
 dynamicvit.on("language", onLanguage);
 dynamicvit.on("scene", onScene);
 onLanguage();

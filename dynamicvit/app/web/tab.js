@@ -8,6 +8,17 @@ function showChart(node, text) {
   return node.firstElementChild;
 }
 
+/** Calls a function when the tab is opened, has another width, or another theme. */
+function whenLookChanges(redraw) {
+  let width = 0;
+  new ResizeObserver(() => {
+    if (element.clientWidth === width) return;
+    width = element.clientWidth;
+    redraw();
+  }).observe(element);
+  new MutationObserver(redraw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}
+
 const REST_MS = 400; // the visitor has stopped moving things
 
 /**
