@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(os.path.exists, ["/usr/bin/chromium", shutil.which("chromium") or ""]), None)
 START_S = 120
+PATIENCE_MS = 120_000  # a machine under load is slow, and that is no fault of the page
 
 needs_browser = [
     pytest.mark.browser,
@@ -84,16 +85,12 @@ class Page:
 
     def wait_for_ratio(self, ratio: str) -> None:
         self.raw.wait_for_function(
-            "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)",
-            arg=ratio,
-            timeout=15_000,
+            "(ratio) => document.querySelector('[data-part=root]').dataset.shown.endsWith(' ' + ratio)", arg=ratio
         )
 
     def wait_for_other_image(self, image: str) -> None:
         self.raw.wait_for_function(
-            "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')",
-            arg=image,
-            timeout=15_000,
+            "(image) => !document.querySelector('[data-part=root]').dataset.shown.startsWith(image + ' ')", arg=image
         )
 
     def upload(self, path: Path) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from browsing import CHROMIUM, HISTORY, ROOT, SLOW_ANSWERS, Page, wait_for
+from browsing import CHROMIUM, HISTORY, PATIENCE_MS, ROOT, SLOW_ANSWERS, Page, wait_for
 
 from dynamicvit.app.state import AppState
 from dynamicvit.models.registry import create_model
@@ -96,8 +96,9 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
         context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         context.add_init_script(SLOW_ANSWERS)
         page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(address + query)
-        page.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
+        page.locator("[data-part=root][data-painted]").wait_for()
         page.evaluate(HISTORY)
         return Page(page)
 

@@ -133,7 +133,7 @@ def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_p
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"this is no picture")
     page.upload(broken)
-    page.raw.locator("[data-part=problem]", has_text="save it as JPEG, PNG or WebP").wait_for(timeout=10_000)
+    page.raw.locator("[data-part=problem]", has_text="save it as JPEG, PNG or WebP").wait_for()
     assert page.shown()[0] == "butterfly"
     assert page.counts()[0] == "137 of 196 tokens"
     page.raw.evaluate(SET_SLIDER, "0.50")
@@ -156,7 +156,7 @@ def test_last_of_several_quick_choices_counts(page: Page) -> None:
 def test_model_that_is_not_here_is_offered_for_download_and_not_fetched(page: Page) -> None:
     page.raw.get_by_role("combobox", name="Model").click()
     page.raw.get_by_role("option", name="DynamicViT-DeiT-S/0.7 (to download)").click()
-    page.raw.get_by_role("button", name="Download").wait_for(timeout=10_000)
+    page.raw.get_by_role("button", name="Download").wait_for()
     note = page.raw.locator("#model-note").inner_text()
     assert "Not on this machine yet" in note
     assert "Still showing DynamicViT-Lite0-S." in note
@@ -213,4 +213,4 @@ def test_views_describe_what_they_show(page: Page) -> None:
         "Stage 2 keeps 49",
         "Stage 3 keeps 24",
     ]
-    page.raw.locator("[role=status]", has_text="keep 98, 49 and 24 of 196 tokens").wait_for(timeout=5_000)
+    page.raw.locator("[role=status]", has_text="keep 98, 49 and 24 of 196 tokens").wait_for()

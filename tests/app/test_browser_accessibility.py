@@ -42,7 +42,7 @@ def test_no_tab_has_a_violation_of_ours(open_page: Any, theme: str, name: str) -
     page = open_page(query=f"?__theme={theme}&lang=en")
     page.raw.get_by_role("tab", name=words_in("en")(f"tab.{name}"), exact=True).click()
     if name == "about":
-        page.raw.locator("#about svg").wait_for(timeout=30_000)
+        page.raw.locator("#about svg").wait_for()
     page.raw.wait_for_timeout(400)  # transitions of colours have ended
     page.raw.evaluate(AXE.read_text(encoding="utf-8"))
     ours = [found for found in violations(page) if not is_gradios_own(page, found[0], found[1])]

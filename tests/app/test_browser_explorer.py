@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from browsing import SET_SLIDER, Page, needs_browser
+from browsing import PATIENCE_MS, SET_SLIDER, Page, needs_browser
 
 pytestmark = needs_browser
 
@@ -142,9 +142,10 @@ def test_keys_walk_over_the_patches_and_pin_one(page: Page) -> None:
 
 def test_tap_pins_a_patch(browser: Any, address: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    context.set_default_timeout(PATIENCE_MS)
     page = Page(context.new_page())
     page.raw.goto(address)
-    page.raw.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
+    page.raw.locator("[data-part=root][data-painted]").wait_for()
     side = large(page).bounding_box()["width"]
     place = place_of(75)
     large(page).tap(position={"x": place["x"] * side, "y": place["y"] * side})

@@ -18,7 +18,7 @@ SCENE = "(({ image, settings, stage, patch }) => [image, settings, stage, patch]
 
 
 def wait_for_scene(page: Page, *expected: Any) -> None:
-    page.raw.wait_for_function(f"(wanted) => JSON.stringify({SCENE}) === wanted", arg=compact(expected), timeout=15_000)
+    page.raw.wait_for_function(f"(wanted) => JSON.stringify({SCENE}) === wanted", arg=compact(expected))
 
 
 def compact(value: Any) -> str:
@@ -36,7 +36,7 @@ def open_tab(page: Page, name: str, words: str = "") -> None:
 
 def saved_file(page: Page, file_format: str) -> Path:
     """Press a button of the Export tab and give the file that the browser saves."""
-    with page.raw.expect_download(timeout=60_000) as download:
+    with page.raw.expect_download() as download:
         page.raw.locator(f"[data-format={file_format}]").press("Enter")
     path = Path(download.value.path())
     return path.rename(path.with_name(download.value.suggested_filename))
@@ -50,7 +50,7 @@ def test_a_link_reopens_picture_settings_view_and_patch(open_page: Any) -> None:
 
 def test_what_a_link_cannot_have_is_said_in_one_sentence(open_page: Any) -> None:
     page = open_page(query="?__theme=light&lang=en&example=<img src=x>&ratio=7&patch=3")
-    page.raw.locator("[data-part=link-note]", has_text="left out: example, ratio.").wait_for(timeout=15_000)
+    page.raw.locator("[data-part=link-note]", has_text="left out: example, ratio.").wait_for()
     wait_for_scene(page, "butterfly", {"keep_ratio": 0.7}, 3, 3)
 
 
@@ -60,19 +60,19 @@ def test_a_copied_link_opens_the_same_view(open_page: Any) -> None:
     page.raw.context.grant_permissions(["clipboard-read", "clipboard-write"])
     open_tab(page, "export")
     page.raw.get_by_role("button", name="Copy link").press("Enter")
-    page.raw.get_by_text("Copied.").wait_for(timeout=5_000)
+    page.raw.get_by_text("Copied.").wait_for()
     link = page.raw.evaluate("navigator.clipboard.readText()")
     assert link == page.raw.get_by_role("textbox", name="Link to this view").input_value()
     again = open_page(query="?" + urlsplit(link).query)
     wait_for_scene(again, "corgis", {"keep_ratio": [0.6, 0.5, 0.2]}, 2, 90)
-    again.raw.wait_for_function("location.href === dynamicvit.link.url", timeout=5_000)  # the address bar follows
+    again.raw.wait_for_function("location.href === dynamicvit.link.url")  # the address bar follows
 
 
 def test_without_a_clipboard_the_link_is_there_to_copy_by_hand(page: Page) -> None:
     page.raw.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
     open_tab(page, "export")
     page.raw.get_by_role("button", name="Copy link").click()
-    page.raw.get_by_text("press Ctrl+C").wait_for(timeout=5_000)
+    page.raw.get_by_text("press Ctrl+C").wait_for()
     field = page.raw.get_by_role("textbox", name="Link to this view")
     assert field.evaluate("(node) => node.selectionEnd - node.selectionStart === node.value.length")
     assert parse_qs(urlsplit(field.input_value()).query)["example"] == ["butterfly"]
@@ -86,16 +86,16 @@ def test_an_uploads_json_waits_for_its_picture_in_a_new_page(open_page: Any, tmp
     page.upload(picture)
     page.wait_for_other_image("butterfly")
     open_tab(page, "export")
-    page.raw.get_by_text("cannot be in a link").wait_for(timeout=5_000)
+    page.raw.get_by_text("cannot be in a link").wait_for()
     saved = saved_file(page, "json")
     assert saved.name == "holiday-keep0.45.json"
 
     new = open_page()
     open_tab(new, "export")
     new.raw.locator("[data-part=file]").set_input_files(saved)
-    new.raw.locator("[data-part=open-state]", has_text="holiday.png").wait_for(timeout=10_000)
+    new.raw.locator("[data-part=open-state]", has_text="holiday.png").wait_for()
     new.upload(picture)
-    new.raw.locator("[data-part=open-state]", has_text="comes out the same").wait_for(timeout=20_000)
+    new.raw.locator("[data-part=open-state]", has_text="comes out the same").wait_for()
     new.wait_for_ratio("0.45")
 
 
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_analysis_changes_nothing(page: Page, tmp_path: Path) 
     broken.write_text("{")
     open_tab(page, "export")
     page.raw.locator("[data-part=file]").set_input_files(broken)
-    page.raw.get_by_text("no analysis that the app saved").wait_for(timeout=10_000)
+    page.raw.get_by_text("no analysis that the app saved").wait_for()
     assert page.shown()[0] == "butterfly"
 
 
@@ -133,25 +133,25 @@ def test_a_slide_is_saved_and_shown(page: Page) -> None:
 def test_about_draws_the_method_in_the_pages_language(open_page: Any, language: str, tab: str, words: str) -> None:
     page = open_page(width=390, height=844, query=f"?__theme=dark&lang={language}")
     open_tab(page, "about", tab)
-    page.raw.locator("#about svg", has_text=words).wait_for(timeout=30_000)
+    page.raw.locator("#about svg", has_text=words).wait_for()
     assert page.raw.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_hint_says_what_a_word_means_by_keyboard_mouse_and_tap(page: Page) -> None:
     open_tab(page, "about")
-    page.raw.locator("#about svg").wait_for(timeout=30_000)
+    page.raw.locator("#about svg").wait_for()
     hint = page.raw.get_by_role("button", name="What does “GMACs” mean?")
     bubble = page.raw.get_by_role("tooltip")
     hint.scroll_into_view_if_needed()
     page.raw.wait_for_timeout(200)
     hint.hover()
-    bubble.wait_for(timeout=3_000)
+    bubble.wait_for()
     page.raw.mouse.move(5, 5)
-    bubble.wait_for(state="hidden", timeout=3_000)
+    bubble.wait_for(state="hidden")
     hint.focus()
-    bubble.get_by_text("thousand millions").wait_for(timeout=3_000)
+    bubble.get_by_text("thousand millions").wait_for()
     assert hint.get_attribute("aria-describedby") == bubble.get_attribute("id")
     page.raw.keyboard.press("Escape")
-    bubble.wait_for(state="hidden", timeout=3_000)
+    bubble.wait_for(state="hidden")
     hint.click()
-    bubble.wait_for(timeout=3_000)
+    bubble.wait_for()

@@ -43,7 +43,7 @@ def start_many(page: Page, folder: Path) -> None:
     page.raw.locator("#many-files input[type=file]").set_input_files(archive)
     page.raw.locator("#many-files", has_text="pictures.zip").wait_for()
     page.raw.get_by_role("button", name="Analyse these").click()
-    line(page, "many").filter(has_text=re.compile(rf"[1-9]\d* of {MANY}")).wait_for(timeout=20_000)
+    line(page, "many").filter(has_text=re.compile(rf"[1-9]\d* of {MANY}")).wait_for()
 
 
 def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> No
     page.raw.locator("#many-files input[type=file]").set_input_files([archive, EXAMPLES / "pagoda.jpg"])
     page.raw.locator("#many-files", has_text="pagoda").wait_for()
     page.raw.get_by_role("button", name="Analyse these").press("Enter")
-    line(page, "many").filter(has_text="Done: 3 files").wait_for(timeout=20_000)
+    line(page, "many").filter(has_text="Done: 3 files").wait_for()
     assert page.text("pictures") == "2"
     assert page.raw.get_by_role("img", name="Average keep maps. Stage 1: keeps 70").locator("svg").count() == 1
     assert page.text("problems").startswith(HOSTILE)
@@ -93,7 +93,7 @@ def test_survey_that_is_started_right_after_stop_is_not_stopped_with_the_old_one
     while line(page, "many").filter(has_text="8 files").count() == 0 and time.monotonic() < deadline:
         examples.click()  # has no effect while the page still cancels
         page.raw.wait_for_timeout(200)
-    line(page, "many").filter(has_text="Done: 8 files").wait_for(timeout=20_000)
+    line(page, "many").filter(has_text="Done: 8 files").wait_for()
 
 
 def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
     page.raw.locator("#video-clip video").wait_for()
     assert page.raw.locator("#video-clip [aria-label^=Trim]").is_hidden()  # it would ask another host
     page.raw.get_by_role("button", name="Show the stages").press("Enter")
-    line(page, "video").filter(has_text="The whole clip: 1.0 s").wait_for(timeout=20_000)
-    page.raw.wait_for_function(PLAYS, timeout=10_000)
+    line(page, "video").filter(has_text="The whole clip: 1.0 s").wait_for()
+    page.raw.wait_for_function(PLAYS)
 
 
 def test_example_clip_is_shown_with_one_press(page: Page) -> None:
     open_tab(page, "Video")
     page.raw.get_by_role("button", name="Use the example clip").click()
-    line(page, "video").filter(has_text="3.0 s").wait_for(timeout=60_000)
-    page.raw.wait_for_function(PLAYS, timeout=10_000)
+    line(page, "video").filter(has_text="3.0 s").wait_for()
+    page.raw.wait_for_function(PLAYS)
 
 
 def test_file_that_is_no_clip_is_refused_in_a_sentence(page: Page, tmp_path: Path) -> None:
@@ -123,4 +123,4 @@ def test_file_that_is_no_clip_is_refused_in_a_sentence(page: Page, tmp_path: Pat
     page.raw.locator("#video-clip input[type=file]").set_input_files(broken)
     page.raw.locator("#video-clip video").wait_for(state="attached")
     page.raw.get_by_role("button", name="Show the stages").click()
-    page.raw.get_by_role("alert").get_by_text("save it as MP4").wait_for(timeout=10_000)
+    page.raw.get_by_role("alert").get_by_text("save it as MP4").wait_for()

@@ -27,7 +27,7 @@ def open_tab(page: Page, name: str) -> Any:
         button = page.raw.locator("#tabs .overflow-dropdown button", has_text=name.capitalize())
     button.click()
     tab = page.raw.locator(f"#{name}")
-    tab.locator("[data-part=title]", has_text="Butterfly").wait_for(timeout=15_000)
+    tab.locator("[data-part=title]", has_text="Butterfly").wait_for()
     return tab
 
 
@@ -37,10 +37,10 @@ def fits(page: Page) -> bool:
 
 def test_sweep_can_be_stopped_keeps_its_rows_and_leads_back_to_the_explorer(page: Page) -> None:
     tab = open_tab(page, "sweep")
-    tab.locator("[data-ratio='0.95'] td").first.wait_for(timeout=20_000)
+    tab.locator("[data-ratio='0.95'] td").first.wait_for()
     tab.locator("[data-part=stop]").focus()
     page.raw.keyboard.press("Enter")
-    tab.locator("[data-part=verdict]", has_text="0.9").wait_for(timeout=15_000)
+    tab.locator("[data-part=verdict]", has_text="0.9").wait_for()
     rows = tab.locator("tr[data-ratio]")
     assert 2 <= rows.count() < 19
     assert page.raw.evaluate("document.activeElement.dataset.part") == "start"
@@ -50,27 +50,27 @@ def test_sweep_can_be_stopped_keeps_its_rows_and_leads_back_to_the_explorer(page
     page.raw.keyboard.press("ArrowLeft")
     page.raw.keyboard.press("Enter")
     tab.locator("[data-part=jumped]", has_text="keep ratio 0.95").wait_for()
-    tab.locator("tr[data-ratio='0.95'].is-current").wait_for(timeout=15_000)
+    tab.locator("tr[data-ratio='0.95'].is-current").wait_for()
     tab.locator("tr[data-ratio='1.00'] button").click()
-    tab.locator("svg [data-ratio='1.00'].is-current").wait_for(timeout=15_000)
+    tab.locator("svg [data-ratio='1.00'].is-current").wait_for()
     page.raw.locator("#tabs button[role=tab]").first.click()
     assert page.text("ratio") == "1.00"
 
 
 def test_sweep_of_another_picture_starts_anew_and_the_first_one_stays_known(page: Page) -> None:
     tab = open_tab(page, "sweep")
-    tab.locator("tr[data-ratio='1.00']").wait_for(timeout=20_000)
+    tab.locator("tr[data-ratio='1.00']").wait_for()
     page.raw.get_by_role("button", name="Example: Espresso").click()
-    page.raw.wait_for_function(IS_EMPTY_SWEEP_OF, arg="Espresso", timeout=15_000)
+    page.raw.wait_for_function(IS_EMPTY_SWEEP_OF, arg="Espresso")
     page.raw.get_by_role("button", name="Example: Butterfly").click()
-    tab.locator("tr[data-ratio='1.00']").wait_for(timeout=15_000)
+    tab.locator("tr[data-ratio='1.00']").wait_for()
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: int) -> None:
     page = open_page(width, height)
     tab = open_tab(page, "compare")
-    tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
+    tab.locator(".card[data-method=none]").wait_for()
     assert tab.locator(".card").count() == 7
     assert tab.get_by_role("img", name="DynamicViT: 67 of 196 patches").count() == 1
     assert fits(page)
@@ -78,7 +78,7 @@ def test_methods_are_compared_card_by_card(open_page: Any, width: int, height: i
     tab.get_by_role("radio", name="equal GMACs").focus()
     page.raw.keyboard.press("ArrowRight")
     tab.locator(".card").first.wait_for(state="detached")
-    tab.locator(".card[data-method=none]").wait_for(timeout=40_000)
+    tab.locator(".card[data-method=none]").wait_for()
     assert tab.locator(".card[data-method=grid]", has_text="keep ratio 0.700").count() == 1
 
     tab.locator("[data-part=seed]").fill("-1")
@@ -91,12 +91,12 @@ def test_compute_is_measured_when_the_tab_is_seen_and_follows_the_slider(
 ) -> None:
     page = open_page(width, height)
     tab = open_tab(page, "compute")
-    tab.locator("svg").wait_for(timeout=30_000)
+    tab.locator("svg").wait_for()
     assert tab.locator("tbody tr", has_text="Block 12").locator("td").nth(1).inner_text() == "67"
     assert "no pruning reaches it" in tab.locator("[data-part=explanation]").inner_text()
     page.raw.evaluate(SET_SLIDER, "0.50")
-    tab.locator("[data-part=title]", has_text="0.50").wait_for(timeout=15_000)
-    tab.locator("tbody tr", has_text="Block 12").locator("td", has_text="24").wait_for(timeout=30_000)
+    tab.locator("[data-part=title]", has_text="0.50").wait_for()
+    tab.locator("tbody tr", has_text="Block 12").locator("td", has_text="24").wait_for()
     assert fits(page)
     tab.get_by_role("button", name="Run again").click()
     tab.get_by_role("button", name="Cancel").click()
@@ -106,7 +106,7 @@ def test_compute_is_measured_when_the_tab_is_seen_and_follows_the_slider(
 def test_tab_that_was_left_asks_nothing(page: Page) -> None:
     page.raw.wait_for_function("document.querySelector('[data-part=time-note]').textContent.includes('Median of')")
     tab = open_tab(page, "sweep")
-    tab.locator("[data-ratio='0.95'] td").first.wait_for(timeout=20_000)
+    tab.locator("[data-ratio='0.95'] td").first.wait_for()
     page.raw.locator("#tabs button[role=tab]").first.click()
     tab.locator("[data-part=stop]").wait_for(state="hidden")
     page.raw.evaluate("window.questions = 0")
@@ -114,4 +114,4 @@ def test_tab_that_was_left_asks_nothing(page: Page) -> None:
     page.wait_for_ratio("0.50")
     page.raw.wait_for_function(IS_TIMED_ANEW)
     assert page.raw.evaluate("window.questions") == 2  # the answer and its time
-    open_tab(page, "sweep").locator("[data-ratio='0.90'] td").first.wait_for(timeout=20_000)  # goes on
+    open_tab(page, "sweep").locator("[data-ratio='0.90'] td").first.wait_for()  # goes on

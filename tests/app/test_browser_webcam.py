@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, Page, needs_browser
+from browsing import CHROMIUM, PATIENCE_MS, Page, needs_browser
 
 pytestmark = needs_browser
 
@@ -19,8 +19,9 @@ def page(address: str) -> Iterator[Page]:
     with sync_api.sync_playwright() as playwright:
         browser: Any = playwright.chromium.launch(executable_path=CHROMIUM, args=options + camera)
         raw = browser.new_page()
+        raw.set_default_timeout(PATIENCE_MS)
         raw.goto(address + "?__theme=light")
-        raw.locator("[data-part=root][data-painted]").wait_for(timeout=20_000)
+        raw.locator("[data-part=root][data-painted]").wait_for()
         yield Page(raw)
         browser.close()
 
