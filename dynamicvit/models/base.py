@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from torch import Tensor, nn
 
 from dynamicvit.budget import Budget, as_budget
@@ -114,10 +117,20 @@ class TrainingOutput:
     decisions: tuple[Tensor, ...]
 
 
-class DynamicModel(nn.Module, ABC):
+class DynamicModel(
+    nn.Module,
+    ModelHubMixin,
+    ABC,
+    library_name="dynamicvit",
+    pipeline_tag="image-classification",
+    paper_url="https://arxiv.org/abs/2106.02034",
+    tags=["token-pruning", "vision-transformer"],
+):
     """A classifier that computes less where less is needed.
 
     The keep ratio and the selector are arguments of each call, so one model can serve several callers at once.
+    ``save_pretrained(folder)``, ``push_to_hub("ORG/NAME")`` and ``DynamicModel.from_pretrained(folder or "ORG/NAME")``
+    are those of huggingface_hub; the weight file says itself which model it holds.
 
     Args:
         config: its description.
@@ -128,6 +141,38 @@ class DynamicModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.class_names = checked_class_names(class_names, config.num_classes)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from dynamicvit.weights.io import save_model
+
+        save_model(self, save_directory / SAFETENSORS_SINGLE_FILE)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **_: object,
+    ) -> DynamicModel:
+        from dynamicvit.weights.io import load_file
+
+        if Path(model_id).is_dir():
+            return load_file(Path(model_id) / SAFETENSORS_SINGLE_FILE)
+        path = hf_hub_download(
+            model_id,
+            SAFETENSORS_SINGLE_FILE,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return load_file(path)
 
     def forward(
         self,

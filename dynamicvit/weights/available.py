@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from tqdm import tqdm
 
 from dynamicvit.errors import CheckpointError, DynamicViTError, SettingError
@@ -84,9 +85,9 @@ def load_model(
     """Return a model with its weights, in evaluation mode: from a file, by its name, or from timm.
 
     Args:
-        source: a weight file; a folder in which the library transformers saved a ViT or DeiT; what is in the folder of
-            weights or the cache: the name of a model (``"dynamicvit_deit_small_patch16_224"``), of a file or of a
-            published checkpoint (``"DynamicViT-DeiT-S/0.7"``); or timm's pretrained model ``"timm:NAME"`` or
+        source: a weight file; a folder of ``save_pretrained``, ours or of a ViT or DeiT of transformers; what is in the
+            folder of weights or the cache: the name of a model (``"dynamicvit_deit_small_patch16_224"``), of a file or
+            of a published checkpoint (``"DynamicViT-DeiT-S/0.7"``); or timm's pretrained model ``"timm:NAME"`` or
             ``"hf-hub:ORG/NAME"``, which timm downloads unless it has done so before.
         name: the model to build from a file, as in :func:`~dynamicvit.weights.io.load_file`.
         prune_locations: blocks before which a model without prediction modules drops tokens, 0-based, increasing; its
@@ -103,6 +104,8 @@ def load_model(
         path = Path(source)
         if name is None and is_transformers_folder(path):
             return from_transformers(path, prune_locations)
+        if (path / SAFETENSORS_SINGLE_FILE).is_file():
+            return load_file(path / SAFETENSORS_SINGLE_FILE, name, prune_locations=prune_locations)
         is_name = isinstance(source, str) and not path.is_file()
         return load_file(find_weights(text, fetch=fetch) if is_name else path, name, prune_locations=prune_locations)
     if name is not None:

@@ -42,8 +42,9 @@ _NAMES = (
 
 
 def is_transformers_folder(path: Path) -> bool:
-    """Return whether a folder looks like one that ``save_pretrained`` of transformers wrote."""
-    return (path / CONFIG).is_file() and any((path / name).is_file() for name in FILES)
+    """Return whether a folder looks like one that ``save_pretrained`` of transformers wrote, not that of our models."""
+    is_saved = (path / CONFIG).is_file() and any((path / name).is_file() for name in FILES)
+    return is_saved and "prune_locations" not in _json(path / CONFIG)
 
 
 def from_transformers(folder: str | Path, prune_locations: Sequence[int] | None = None) -> TimmVisionTransformer:

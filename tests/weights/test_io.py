@@ -52,6 +52,20 @@ def test_the_model_that_ships_comes_back_without_its_name(tmp_path):
     assert load_file(tmp_path / "own.safetensors").config == model.config
 
 
+def test_a_model_comes_back_from_a_folder_as_hugging_face_saves_it(tmp_path, monkeypatch, tiny_model):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tiny_model.save_pretrained(tmp_path / "folder")
+    for loaded in (
+        dynamicvit.DynamicModel.from_pretrained(tmp_path / "folder"),
+        dynamicvit.load_model(tmp_path / "folder"),
+    ):
+        assert type(loaded) is type(tiny_model)
+        assert loaded.config == tiny_model.config
+        assert loaded.class_names == tiny_model.class_names
+        assert_same_weights(loaded, tiny_model)
+    assert "pipeline_tag: image-classification" in (tmp_path / "folder" / "README.md").read_text()
+
+
 def test_what_leaves_no_trace_in_the_shapes_is_not_guessed(tmp_path):
     """The number of heads: DeiT-256's geometry has 4 of them."""
     model = create_model("dynamicvit_deit_256_patch16_224", num_heads=8, depth=12, num_classes=2, image_size=32)
