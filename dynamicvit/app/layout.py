@@ -65,7 +65,7 @@ def build(state: AppState) -> gr.Blocks:
                 note = gr.Markdown(elem_id="model-note")
                 fetch = labels.add(gr.Button(visible=False, elem_id="fetch", variant="primary"), value="model.fetch")
             with gr.Column(elem_id="story"), gr.Tabs(elem_id="tabs"):
-                with labels.add(gr.Tab(), label="tab.explore"):
+                with labels.add(gr.Tab(elem_id="tab-explore"), label="tab.explore"):
                     views = explorer.token_explorer(state, scene)
                 for name, fill in TABS.items():
                     with labels.add(gr.Tab(elem_id=f"tab-{name}"), label=f"tab.{name}"):

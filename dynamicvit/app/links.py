@@ -11,11 +11,13 @@ import gradio as gr
 
 from dynamicvit.app.components import Payload, component
 from dynamicvit.app.inputs import checked_budget
+from dynamicvit.app.tabs import TABS
 from dynamicvit.app.words import LANGUAGES
 from dynamicvit.budget import Budget
 from dynamicvit.errors import SettingError
 
 BUDGETS = ("ratio", "ratios", "mass")
+TAB_NAMES = ("explore", *TABS)
 TOUR_STEPS = ("1", "2", "3", "4", "5", "6")
 _NUMBER = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -68,7 +70,7 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
 
     Args:
         query: ``example``, ``model``, one of ``ratio``, ``ratios`` (separated by commas) and ``mass``, ``stage``,
-            ``patch``, ``tour`` (which the browser itself follows), ``lang``.
+            ``patch``, ``tour`` and ``tab`` (which the browser itself follows), ``lang``.
         examples: names of the example pictures.
         models: keys of the models that are here.
     """
@@ -78,7 +80,8 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
     budget = None if kind is None else _budget(kind, query[kind])
     used = {"example": example, "model": model, kind: budget, "stage": stage, "patch": patch}
     used |= {"tour": _one_of(query.get("tour"), TOUR_STEPS), "lang": _one_of(query.get("lang"), LANGUAGES)}
-    known = ("example", "model", *BUDGETS, "stage", "patch", "tour", "lang")
+    used["tab"] = _one_of(query.get("tab"), TAB_NAMES)
+    known = ("example", "model", *BUDGETS, "stage", "patch", "tour", "lang", "tab")
     ignored = tuple(name for name in known if name in query and used.get(name) is None)
     return Link(example, model, budget, stage, patch, ignored)
 
@@ -128,7 +131,7 @@ def page_links(examples: list[str], **options: Any) -> gr.HTML:
     Args:
         examples: names of the images that can be in a link.
     """
-    return component("links", {}, examples=examples, **options)
+    return component("links", {}, scripts=["tab_bar.js"], examples=examples, tabs=TAB_NAMES, **options)
 
 
 def wanted(serial: int, image: str | None, model: str | None, link: Link) -> Payload:

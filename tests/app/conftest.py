@@ -98,7 +98,7 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(address + query)
-        page.locator("[data-part=root][data-painted]").wait_for()
+        page.locator("[data-part=root][data-painted]").wait_for(state="attached")
         page.evaluate(HISTORY)
         return Page(page)
 

@@ -36,6 +36,21 @@ def is_gradios_own(page: Page, rule: str, place: str) -> bool:
     )
 
 
+def test_tabs_are_one_stop_with_arrow_keys_and_a_link_skips_to_them(page: Page) -> None:
+    keys, focused = page.raw.keyboard, "document.activeElement.id"
+    page.raw.wait_for_function("document.querySelectorAll('#tabs [role=tab][tabindex=\"0\"]').length === 1")
+    keys.press("Tab")
+    keys.press("Enter")
+    assert page.raw.evaluate(focused) == "tab-explore-button"
+    keys.press("ArrowLeft")
+    page.raw.locator("#tab-about-button[aria-selected=true][tabindex='0']").wait_for()
+    assert page.raw.evaluate(focused) == "tab-about-button"
+    keys.press("Home")
+    page.raw.locator("#tab-explore-button[aria-selected=true]").wait_for()
+    keys.press("Tab")
+    assert not page.raw.evaluate(focused).startswith("tab-")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["explore", *TABS])
 def test_no_tab_has_a_violation_of_ours(open_page: Any, theme: str, name: str) -> None:

@@ -21,6 +21,12 @@ def wait_for_scene(page: Page, *expected: Any) -> None:
     page.raw.wait_for_function(f"(wanted) => JSON.stringify({SCENE}) === wanted", arg=compact(expected))
 
 
+def wait_for_address(page: Page, **expected: str | None) -> None:
+    holds = "([name, value]) => new URL(location).searchParams.get(name) === value"
+    for pair in expected.items():
+        page.raw.wait_for_function(holds, arg=list(pair), timeout=15_000)
+
+
 def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
@@ -52,6 +58,24 @@ def test_what_a_link_cannot_have_is_said_in_one_sentence(open_page: Any) -> None
     page = open_page(query="?__theme=light&lang=en&example=<img src=x>&ratio=7&patch=3")
     page.raw.locator("[data-part=link-note]", has_text="left out: example, ratio.").wait_for()
     wait_for_scene(page, "butterfly", {"keep_ratio": 0.7}, 3, 3)
+
+
+def test_back_goes_through_tabs_and_pictures_and_a_link_opens_a_tab(open_page: Any) -> None:
+    page = open_page(query="?__theme=light&lang=en&tab=export&ratio=0.45")
+    page.raw.locator("#export").wait_for()
+    page.raw.get_by_role("button", name="Example: Espresso").click()
+    wait_for_address(page, tab="export", example="espresso")
+    page.raw.locator("#tab-explore-button").click()
+    wait_for_address(page, tab=None, example="espresso")
+    page.raw.locator("[data-part=slider]").press("ArrowLeft")  # no new entry
+    wait_for_address(page, ratio="0.44")
+    page.raw.go_back()
+    page.raw.locator("#export").wait_for()
+    page.raw.go_back()
+    wait_for_scene(page, "butterfly", {"keep_ratio": 0.45}, 3, None)
+    wait_for_address(page, tab="export", example="butterfly")
+    page.raw.go_forward()
+    wait_for_scene(page, "espresso", {"keep_ratio": 0.45}, 3, None)
 
 
 def test_a_copied_link_opens_the_same_view(open_page: Any) -> None:

@@ -10,6 +10,7 @@ from dynamicvit.app.inputs import checked_budget
 from dynamicvit.app.links import Link, parse_link, requested, wanted
 from dynamicvit.budget import BaseRatio, KeepMass, StageRatios
 
+NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch"]
 EXAMPLES, MODELS = ["cat", "corgis"], ["lite0.safetensors"]
 
 
@@ -52,7 +53,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("name", ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang"])
+@pytest.mark.parametrize("name", [*NAMES, "tour", "lang", "tab"])
 def test_hostile_values_are_named_and_left_out(name: str, value: str) -> None:
     assert parse(**{name: value}) == Link(ignored=(name,))
 
@@ -87,7 +88,7 @@ def test_what_the_model_cannot_show_is_left_out() -> None:
     assert parse(ratios="0.7,0.5,0.3", stage="3", patch="195").fitted(3, 196).ignored == ()
 
 
-@given(st.dictionaries(st.sampled_from(["example", "model", "ratio", "ratios", "mass", "stage", "patch"]), st.text()))
+@given(st.dictionaries(st.sampled_from(NAMES), st.text()))
 def test_any_text_gives_a_link_that_the_explorer_can_show(query: dict[str, str]) -> None:
     link = parse_link(query, EXAMPLES, MODELS).fitted(3, 196)
     assert link.budget is None or checked_budget(link.budget.to_json()) == link.budget

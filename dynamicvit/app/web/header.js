@@ -10,6 +10,11 @@ const buttons = Object.entries(props.value).map(([code, name]) => {
 });
 part("languages").replaceChildren(...buttons);
 
+part("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is that of what is shown
+  document.querySelector("#tabs [role=tab][aria-selected=true]")?.focus();
+});
+
 function onLanguage() {
   for (const button of buttons) button.setAttribute("aria-pressed", button.lang === dynamicvit.language);
   dynamicvit.translate(element);

@@ -1,16 +1,19 @@
-// Opens what a link or a file asks for, and keeps the address that of what is shown.
+// Opens what a link or a file asks for, and keeps the address that of what is shown. Another tab or picture is a new entry
+// of the browser's history, anything else changes the present one.
 
 const FOLLOW_MS = 600; // the address bar follows when nothing has changed for so long: browsers limit how often
-const NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang"];
+const NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang", "tab"];
 
 const note = part("link-note");
 let wanted = null; // what waits for its picture and model to be shown
 let isOpen = false; // the address has been read
 let ignored = []; // parameters that could not be used
 let followTimer = 0;
+let follow = null; // brings the present entry of the history up to date
+let place = null; // tab and picture of that entry
 
 /** Gives {url, holdsPicture}: the address that reopens a scene. An uploaded picture cannot be in it. */
-function linkTo({ image, model, settings, stage, patch, tour }) {
+function linkTo({ image, model, settings, stage, patch, tour, tab }) {
   const url = new URL(location.href);
   for (const name of NAMES) url.searchParams.delete(name);
   const holdsPicture = props.examples.includes(image);
@@ -25,6 +28,7 @@ function linkTo({ image, model, settings, stage, patch, tour }) {
     patch,
     tour,
     lang: dynamicvit.language,
+    tab: tab === props.tabs[0] ? null : tab,
   };
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined) url.searchParams.set(name, value);
@@ -35,9 +39,39 @@ function linkTo({ image, model, settings, stage, patch, tour }) {
 
 function publish() {
   if (!isOpen || !dynamicvit.scene) return;
-  dynamicvit.publishLink(linkTo(dynamicvit.scene));
+  dynamicvit.publishLink(linkTo(dynamicvit.scene)); // that of a view leads to Explore
+  const scene = { ...dynamicvit.scene, tab: openTab };
+  const { url } = linkTo(scene);
+  if (place !== null && place !== placeOf(scene)) {
+    followNow();
+    history.pushState(scene, "", url);
+  } else {
+    clearTimeout(followTimer);
+    follow = () => history.replaceState(scene, "", url);
+    followTimer = setTimeout(followNow, FOLLOW_MS);
+  }
+  place = placeOf(scene);
+}
+
+const placeOf = ({ tab, image }) => `${tab} ${image}`;
+
+function followNow() {
   clearTimeout(followTimer);
-  followTimer = setTimeout(() => history.replaceState(history.state, "", dynamicvit.link.url), FOLLOW_MS);
+  follow?.();
+  follow = null;
+}
+
+/** Shows what an entry of the history holds, after Back and Forward. */
+function onHistory({ state }) {
+  if (!state?.image) return;
+  clearTimeout(followTimer);
+  follow = null;
+  place = placeOf(state);
+  wanted = state;
+  chooseTab(state.tab);
+  const { image, model } = dynamicvit.scene;
+  if (image === state.image && model === state.model) onScene(dynamicvit.scene);
+  else trigger("open", state);
 }
 
 /** Asks the explorer for what a link wants, as soon as the explorer shows its picture with its model. */
@@ -59,7 +93,11 @@ function onValue(value) {
   if (!value?.serial) return;
   ignored = value.ignored;
   wanted = value.asks ? value : null;
-  isOpen = true;
+  if (!isOpen) {
+    isOpen = true;
+    watchTabs(() => { if (!wanted) publish(); });
+    chooseTab(new URLSearchParams(location.search).get("tab"));
+  }
   showNote();
   onScene(dynamicvit.scene);
 }
@@ -71,6 +109,7 @@ function onLanguage() {
 
 dynamicvit.on("scene", onScene);
 dynamicvit.on("language", onLanguage);
+addEventListener("popstate", onHistory);
 dynamicvit.on("open", (request) => trigger("open", request));
 watch("value", () => onValue(props.value));
 onValue(props.value);
