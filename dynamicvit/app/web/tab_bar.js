@@ -1,5 +1,5 @@
-// Gradio's tabs, which offer no events in the browser, know no arrow keys and are a stop for the Tab key each. The names
-// that have no room stand in a menu, as other buttons in the same order.
+// Gradio's tabs, which offer no events in the browser, know no arrow keys and are a stop for the Tab key each. Those that
+// have no room stand in a menu, as buttons without an id.
 
 const BAR = "#tabs > .tab-wrapper";
 
@@ -10,10 +10,13 @@ const shownTab = () => props.tabs.find((name) => document.querySelector(`#tab-${
 
 function chooseTab(name) {
   if (!props.tabs.includes(name) || name === openTab) return;
-  const buttons = document.querySelectorAll(`${BAR} [role=tab], ${BAR} .overflow-dropdown > button`);
+  const inMenu = [...document.querySelectorAll(`${BAR} .overflow-dropdown > button`)];
+  const isNamed = (button) => button.textContent.trim() === dynamicvit.say(`tab.${name}`);
+  const button = document.querySelector(`#tab-${name}-button`) ?? inMenu.find(isNamed);
+  if (!button) return;
   openTab = name;
   isFollowing = true;
-  buttons[props.tabs.indexOf(name)].click();
+  button.click();
 }
 
 /** Makes the tabs one stop, with the arrow keys between them, and calls `changed` when another one is open. */
