@@ -35,6 +35,8 @@ READY = {
     "about": "#about svg",
 }
 PRESSED = {"many": "#many-examples", "video": "#video-example"}
+IS_DONE = """() => !document.querySelector("#tabs [data-part=progress-box]:not([hidden])")
+  && !document.querySelector("#many-stop")?.offsetParent"""
 TIMEOUT_MS = 180_000
 
 
@@ -48,7 +50,7 @@ def take(browser: Any, address: str, folder: Path, look: str, tab: str) -> None:
         page.locator("[data-part=root][data-painted]").wait_for(state="attached")
         page.locator(PRESSED[tab]).click()
     page.locator(READY[tab]).first.wait_for()
-    page.wait_for_function("!document.querySelector('#tabs [data-part=progress-box]:not([hidden])')")
+    page.wait_for_function(IS_DONE)
     page.wait_for_timeout(1000)  # charts and fonts
     page.screenshot(path=folder / f"{tab}-{look}.png", full_page=True)
     page.close()
