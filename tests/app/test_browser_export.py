@@ -24,7 +24,7 @@ def wait_for_scene(page: Page, *expected: Any) -> None:
 def wait_for_address(page: Page, **expected: str | None) -> None:
     holds = "([name, value]) => new URL(location).searchParams.get(name) === value"
     for pair in expected.items():
-        page.raw.wait_for_function(holds, arg=list(pair), timeout=15_000)
+        page.raw.wait_for_function(holds, arg=list(pair))
 
 
 def compact(value: Any) -> str:
