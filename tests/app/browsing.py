@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(os.path.exists, ["/usr/bin/chromium", shutil.which("chromium") or ""]), None)
 START_S = 120
-PATIENCE_MS = 120_000  # a machine under load is slow, and that is no fault of the page
+PATIENCE_MS = 60_000  # a machine under load is slow, and that is no fault of the page
 
 needs_browser = [
     pytest.mark.browser,
