@@ -63,6 +63,7 @@ def test_what_a_link_cannot_have_is_said_in_one_sentence(open_page: Any) -> None
 def test_back_goes_through_tabs_and_pictures_and_a_link_opens_a_tab(open_page: Any) -> None:
     page = open_page(query="?__theme=light&lang=en&tab=export&ratio=0.45")
     page.raw.locator("#export").wait_for()
+    wait_for_scene(page, "butterfly", {"keep_ratio": 0.45}, 3, None)
     page.raw.get_by_role("button", name="Example: Espresso").click()
     wait_for_address(page, tab="export", example="espresso")
     page.raw.locator("#tab-explore-button").click()
