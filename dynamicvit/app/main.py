@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import threading
@@ -17,6 +18,9 @@ from dynamicvit.app.temporary import TemporaryFiles
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.precision import PRECISIONS
 from dynamicvit.weights.available import fetch_with_progress
+
+if importlib.util.find_spec("gradio") is None:  # said at once: it is imported only after the model began to load
+    raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
