@@ -53,7 +53,7 @@ class Photo:
         try:
             return self.source.read_bytes()
         except OSError as error:
-            raise ImageError(f"The picture {self.source} cannot be opened: {error.strerror or error}.") from None
+            raise ImageError(f"The image {self.source} cannot be opened: {error.strerror or error}.") from None
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def read_folder(path: Path, labels: Mapping[str, int] | None = None) -> PhotoLis
         else:
             left_out.append(name)
     if not photos:
-        raise ImageError(f"{path} holds no pictures; expected .jpg, .png or .webp files.")
+        raise ImageError(f"{path} holds no images; expected .jpg, .png or .webp files.")
     used = {photo.class_folder for photo in photos}
     others = [place.name for place in sorted(path.iterdir()) if place.is_dir() and not is_hidden(place.name)]
     return PhotoListing(photos, left_out, [] if used == {None} else [name for name in others if name not in used])
@@ -153,7 +153,7 @@ def read_table(path: Path, class_names: Sequence[str], labels: Mapping[str, int]
     rows = _read_rows(path, class_names)
     photos = [Photo(file, path.parent / file, known.get(file, label)) for file, label in rows]
     if not photos:
-        raise ImageError(f"{path} lists no pictures; give it a row with file and label for each.")
+        raise ImageError(f"{path} lists no images; give it a row with file and label for each.")
     return PhotoListing(photos)
 
 
@@ -182,9 +182,9 @@ def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> PhotoListin
                 else:
                     left_out.append(member.name)
     except (OSError, ValueError, tarfile.TarError) as error:
-        raise ImageError(f"Cannot read photos from {path}: {error}. Give a tar file of pictures.") from error
+        raise ImageError(f"Cannot read photos from {path}: {error}. Give a tar file of images.") from error
     if not pictures:
-        raise ImageError(f"{path} holds no pictures; expected .jpg, .png or .webp files.")
+        raise ImageError(f"{path} holds no images; expected .jpg, .png or .webp files.")
     known = labels or {}
     photos = [
         Photo(name, data, known.get(name, classes.get(str(PurePosixPath(name).with_suffix("")))))
@@ -308,8 +308,8 @@ class Batch:
         number: of the batch among all batches, 0-based.
         images: (B, 3, S, S) float32, normalised; B may be 0.
         photos: the B photos.
-        crops: the part of each picture that the model sees, in pixels of the decoded picture.
-        sizes: width and height of each decoded picture in pixels.
+        crops: the part of each image that the model sees, in pixels of the decoded image.
+        sizes: width and height of each decoded image in pixels.
         unreadable: the photos that belong to this batch but could not be read.
     """
 

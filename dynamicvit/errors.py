@@ -2,7 +2,7 @@
 
     DynamicViTError
     ├── SettingError      a keep ratio, selector, model name or model description that makes no sense
-    ├── ImageError        a picture that cannot be read or cannot be used
+    ├── ImageError        an image that cannot be read or cannot be used
     ├── VideoError        a clip that cannot be read or cannot be written
     ├── CheckpointError   a weight file that is missing, unsafe, damaged or of another model
     │   └── DownloadError a weight file that could not be fetched
@@ -22,7 +22,7 @@ class SettingError(DynamicViTError, ValueError):
 
 
 class ImageError(DynamicViTError, ValueError):
-    """A picture cannot be decoded or has a shape that the model cannot take."""
+    """An image cannot be decoded or has a shape that the model cannot take."""
 
 
 class VideoError(DynamicViTError, ValueError):

@@ -78,7 +78,7 @@ def running_app(*options: str) -> Iterator[App]:
 
 @dataclass
 class Visitor:
-    """A visitor with a picture of its own, who notes how long each answer took and what went wrong."""
+    """A visitor with an image of its own, who notes how long each answer took and what went wrong."""
 
     address: str
     number: int
@@ -100,7 +100,7 @@ class Visitor:
         }
 
     def open_picture(self) -> None:
-        """Upload a picture that nobody else has."""
+        """Upload an image that nobody else has."""
         pixels = np.random.default_rng(self.number).integers(0, 255, (9, 9, 3), np.uint8)
         data = io.BytesIO()
         Image.fromarray(pixels).resize((300, 260)).save(data, "PNG")
@@ -138,7 +138,7 @@ class Visitor:
         for step in range(40):
             answer = self.ask("analyse", self.image, self.model, {"keep_ratio": chance.randint(10, 100) / 100}, "en")
             if answer.get("image") not in (None, self.image):
-                self.failures.append("an answer about another visitor's picture")
+                self.failures.append("an answer about another visitor's image")
             if step % 8 == 0:
                 self.ask("sweep_point", self.image, self.model, chance.choice([0.9, 0.5, 0.3]))
             if step % 13 == 0:
@@ -147,7 +147,7 @@ class Visitor:
 
 
 def load(visitors: int) -> list[str]:
-    """Let some visitors in at once, each with a picture of its own, and return what was seen."""
+    """Let some visitors in at once, each with an image of its own, and return what was seen."""
     with running_app() as app:
         crowd = [Visitor(app.address, number) for number in range(visitors)]
         begin, page, ends = time.perf_counter(), [], threading.Event()
@@ -183,7 +183,7 @@ def load(visitors: int) -> list[str]:
 
 
 def soak(requests: int) -> list[str]:
-    """Ask for a long time, with a new picture every 50 questions, and return what is left of it."""
+    """Ask for a long time, with a new image every 50 questions, and return what is left of it."""
     with running_app() as app:
         failures, seconds, memory = [], [], []
         for start in range(0, requests, 50):
@@ -200,7 +200,7 @@ def soak(requests: int) -> list[str]:
         third = len(memory) // 3
         growth = 100 * (memory[-1] / memory[third] - 1)
         return [
-            f"{len(seconds)} questions, {len(memory)} pictures, failed: {len(failures)}",
+            f"{len(seconds)} questions, {len(memory)} images, failed: {len(failures)}",
             f"Median {1e3 * median(seconds):.0f} ms; memory {memory[third]:.0f} MB after a third, {memory[-1]:.0f} "
             f"MB in the end ({growth:+.1f} %)",
             f"Files on disk: {app.files_left()}, each deleted after an hour",

@@ -1,4 +1,4 @@
-"""From slider to painted picture in headless Chromium, outside the quick suite: ``python tests/slider_time.py``.
+"""From slider to painted image in headless Chromium, outside the quick suite: ``python tests/slider_time.py``.
 
 On each example the slider jumps to ratios that nobody asked for yet, after pauses in which the page may be measuring
 milliseconds, and is then dragged over the others. docs/speed.md holds what this printed.
@@ -27,17 +27,17 @@ JUMPS = 10  # on each example
 STEP_MS = 20  # between two ratios of a drag
 PAUSES_MS = (100, 1000)
 
-# Moves the slider over ratios; says how long the last one took to be painted, and how many pictures were seen until it.
+# Moves the slider over ratios; says how long the last one took to be painted, and how many images were seen until it.
 MOVE = """async ([ratios, pause]) => {
   const root = document.querySelector("[data-part=root]");
   const slider = document.querySelector("[data-part=slider]");
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  let pictures = 0;
+  let images = 0;
   let arrived;
   const last = new Promise((done) => (arrived = done));
   const observer = new MutationObserver(() => {
-    pictures += 1;
+    images += 1;
     if (Number(root.dataset.shown.split(" ").pop()) === ratios.at(-1)) arrived();
   });
   observer.observe(root, { attributeFilter: ["data-shown"] });
@@ -51,7 +51,7 @@ MOVE = """async ([ratios, pause]) => {
   await last;
   observer.disconnect();
   await painted();
-  return { pictures, dragged: released - begin, waited: performance.now() - released };
+  return { images, dragged: released - begin, waited: performance.now() - released };
 }"""
 
 
@@ -67,7 +67,7 @@ def checkpoints(name: str | None) -> Iterator[list[str]]:
 
 
 def move_everywhere(page: Any) -> tuple[list[float], list[float], list[float]]:
-    """Return milliseconds after jumps and after drags, and pictures a second while dragging."""
+    """Return milliseconds after jumps and after drags, and images a second while dragging."""
     jumps, ends, rates, chance = [], [], [], random.Random(0)
     examples = page.locator(".examples button")
     for index in range(1, examples.count()):
@@ -110,7 +110,7 @@ def main() -> None:
     for what, times in (("jump to paint", jumps), ("end of a drag to paint", ends)):
         high = quantiles(times, n=20, method="inclusive")[-1]
         sys.stdout.write(f"{what}: median {median(times):.0f} ms, 95 % {high:.0f} ms ({len(times)} times)\n")
-    sys.stdout.write(f"while dragging: {median(rates):.1f} pictures a second (least {min(rates):.1f})\n")
+    sys.stdout.write(f"while dragging: {median(rates):.1f} images a second (least {min(rates):.1f})\n")
 
 
 if __name__ == "__main__":

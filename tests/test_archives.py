@@ -1,4 +1,4 @@
-"""Files and archives as pictures, hostile ones among them."""
+"""Files and archives as images, hostile ones among them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_nothing_is_unpacked_to_the_disk(tmp_path: Path, files: ExitStack) -> No
 
 
 def test_one_bad_entry_has_its_own_error_when_it_is_opened(tmp_path: Path, files: ExitStack) -> None:
-    path = pack(tmp_path / "a.zip", {"notes.txt": b"no picture", "inner.zip": b"PK\3\4", "good.png": png()})
+    path = pack(tmp_path / "a.zip", {"notes.txt": b"no image", "inner.zip": b"PK\3\4", "good.png": png()})
     sources = list_images("a.zip", path, files)
     for source in sources[:2]:
         with pytest.raises(ImageError, match="save it as"):

@@ -98,7 +98,7 @@ def test_folders_and_tables_that_hold_no_photos_are_refused(tmp_path):
     table = tmp_path / "list.csv"
     table.write_text("file,label\n", encoding="utf-8")
     for path in (empty, table):
-        with pytest.raises(ImageError, match="no pictures"):
+        with pytest.raises(ImageError, match="no images"):
             read_photos(path, IMAGENET)
 
 

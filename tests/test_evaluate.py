@@ -1,4 +1,4 @@
-"""``python -m dynamicvit.evaluate`` on small pictures, by one process and by two."""
+"""``python -m dynamicvit.evaluate`` on small images, by one process and by two."""
 
 import csv
 import hashlib
@@ -38,7 +38,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Seven noise pictures, two of them without a label, one broken file, and the CSV that lists them."""
+    """Seven noise images, two of them without a label, one broken file, and the CSV that lists them."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     rows = [("broken.jpg", 1)] + [(f"{index}.png", index if index < 5 else "") for index in range(7)]
@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
         stream = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (64, 80, 3), np.uint8)).save(stream, "PNG")
         (folder / name).write_bytes(stream.getvalue())
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     with (folder / "list.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("file", "label"), *rows])
     return folder
@@ -188,7 +188,7 @@ def test_a_dense_checkpoint_has_a_dense_row(photos, tmp_path, capsys):
 
 
 def test_what_cannot_be_measured_ends_with_a_sentence(checkpoint, photos, boxes, tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     strangers = tmp_path / "strangers.csv"
     strangers.write_text("file,label\nelsewhere.jpg,1\n", encoding="utf-8")
     for more, message in [

@@ -209,7 +209,7 @@ class TestRefusals:
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
     def test_a_truncated_file_is_refused(self, file_format):
         data = encode(noise(64, 64), file_format)
-        with pytest.raises(ImageError, match=r"damaged|not a image"):
+        with pytest.raises(ImageError, match=r"damaged|not an image"):
             decode(data[: len(data) * 2 // 3])
 
     # The second lies between our limit and Pillow's warning, the third between its warning and its error.

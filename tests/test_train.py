@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def command(tmp_path, folder):
-    """Sparsify the tiny model: 6 steps of 8 pictures, three epochs."""
+    """Sparsify the tiny model: 6 steps of 8 images, three epochs."""
     start = write_dense_weights(tmp_path / "dense.safetensors")
     return [
         *["sparsify", "--data", str(folder), "--start", str(start), "--output", str(tmp_path / "run"), *TINY_OPTIONS],
@@ -165,7 +165,7 @@ def test_other_classes_get_a_new_head_that_learns_from_labels(tmp_path, command)
 
 def test_a_broken_photo_stops_the_run_in_one_sentence(tmp_path, command, folder):
     for path in folder.glob("*/*.png"):
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
     with pytest.raises(ImageError, match="cannot be read; repair or remove it"):
         main(command)
 

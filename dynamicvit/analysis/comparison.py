@@ -56,7 +56,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A image under several methods.
+    """An image under several methods.
 
     Attributes:
         basis: what is equal for all: "macs", the multiply-adds of the model's own choice, or "ratio", the keep ratio.

@@ -1,4 +1,4 @@
-"""An analysis with all that made it, as plain JSON, and back; the same analysis made anew from it and the picture."""
+"""An analysis with all that made it, as plain JSON, and back; the same analysis made anew from it and the image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class PictureIdentity:
-    """Which picture was analysed.
+    """Which image was analysed.
 
     Attributes:
         name: of the file, without its folder.
@@ -68,7 +68,7 @@ class Report:
 
 
 def identify_picture(image: DecodedImage, name: str) -> PictureIdentity:
-    """Return the identity of a picture that was decoded from a file of that name."""
+    """Return the identity of an image that was decoded from a file of that name."""
     height, width = image.pixels.shape[:2]
     return PictureIdentity(name, (width, height), image.sha256)
 
@@ -252,17 +252,17 @@ def reproduce(report: Report, picture: str | Path | bytes | DecodedImage, checkp
 
     Args:
         report: from :func:`read_report`.
-        picture: the one that the report names, as a path, as a file's bytes or decoded.
+        image: the one that the report names, as a path, as a file's bytes or decoded.
         checkpoint: the weight file that the report names.
 
     Raises:
-        ReportError: the picture or the weights are others, or the analysis comes out differently.
-        ImageError: the picture cannot be read.
+        ReportError: the image or the weights are others, or the analysis comes out differently.
+        ImageError: the image cannot be read.
         CheckpointError: the weights cannot be read.
     """
     image = picture if isinstance(picture, DecodedImage) else _decoded(picture)
     if image.sha256 != report.picture.sha256:
-        raise ReportError(f"This is another picture than {report.picture.name}, which the analysis was made of.")
+        raise ReportError(f"This is another image than {report.picture.name}, which the analysis was made of.")
     identity = identify_checkpoint(Path(checkpoint), report.model.name)
     if identity.sha256_prefix != report.model.sha256_prefix:
         raise ReportError(f"{identity.file} holds other weights than those that made the analysis.")

@@ -1,4 +1,4 @@
-"""Many pictures under one setting: how often each stage keeps each patch, how often both models agree, the savings."""
+"""Many images under one setting: how often each stage keeps each patch, how often both models agree, the savings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dynamicvit.errors import SettingError
 
 @dataclass(frozen=True)
 class SurveyedPicture:
-    """What a survey remembers of one picture.
+    """What a survey remembers of one image.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         dense, pruned: the first answers of both models.
         dense_macs, pruned_macs: their multiply-adds.
         kept_counts: number of tokens that each stage kept.
@@ -47,25 +47,25 @@ class SurveyedPicture:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The pictures so far; :meth:`including` gives a survey with one more.
+    """The images so far; :meth:`including` gives a survey with one more.
 
     Attributes:
-        pictures: in the order in which they came.
-        times_kept: (S, rows, columns) number of pictures in which each of the S stages kept the patch.
+        images: in the order in which they came.
+        times_kept: (S, rows, columns) number of images in which each of the S stages kept the patch.
     """
 
     pictures: tuple[SurveyedPicture, ...] = ()
     times_kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.int64))
 
     def including(self, name: str, analysis: Analysis) -> Survey:
-        """Return the survey with one more picture.
+        """Return the survey with one more image.
 
         Raises:
-            SettingError: its model has other stages or another grid of patches than that of the pictures before.
+            SettingError: its model has other stages or another grid of patches than that of the images before.
         """
         kept = _kept_masks(analysis)
         if self.pictures and kept.shape != self.times_kept.shape:
-            raise SettingError("All pictures of a survey need the same model and input size.")
+            raise SettingError("All images of a survey need the same model and input size.")
         picture = SurveyedPicture(
             name,
             analysis.dense.top[0],
@@ -78,7 +78,7 @@ class Survey:
 
     @property
     def keep_maps(self) -> NDArray[np.float64]:
-        """(S, rows, columns) share of the pictures in which a stage kept the patch, in [0, 1].
+        """(S, rows, columns) share of the images in which a stage kept the patch, in [0, 1].
 
         Source: Rao et al. 2021, the figure of the keep probabilities of the three stages.
         """
@@ -86,17 +86,17 @@ class Survey:
 
     @property
     def agreement_rate(self) -> float:
-        """Share of the pictures with the same first answer of both models; not a number without pictures."""
+        """Share of the images with the same first answer of both models; not a number without images."""
         return self._mean([float(picture.agrees) for picture in self.pictures])
 
     @property
     def mean_saved_share(self) -> float:
-        """Mean share of the multiply-adds that pruning saves; not a number without pictures."""
+        """Mean share of the multiply-adds that pruning saves; not a number without images."""
         return self._mean([picture.saved_share for picture in self.pictures])
 
     @property
     def mean_saved_gmacs(self) -> float:
-        """Mean GMACs that pruning saves on a picture; not a number without pictures."""
+        """Mean GMACs that pruning saves on an image; not a number without images."""
         return self._mean([picture.saved_gmacs for picture in self.pictures])
 
     def _mean(self, values: list[float]) -> float:

@@ -17,7 +17,7 @@ SWEPT_RATIOS = tuple(percent / 100 for percent in range(100, 5, -5))
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What the pruned model makes of a image at one base keep ratio.
+    """What the pruned model makes of an image at one base keep ratio.
 
     Attributes:
         keep_ratio: base ratio in (0, 1].

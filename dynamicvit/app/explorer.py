@@ -71,7 +71,7 @@ def open_file(state: AppState, upload: Upload | None, model: str | None) -> Payl
 
     def opened() -> OpenImage:
         if upload is None:
-            raise ImageError("There is no picture now: add one or choose an example. The last result stays below.")
+            raise ImageError("There is no image now: add one or choose an example. The last result stays below.")
         return state.add_image(decode(upload.read()), upload.name)
 
     return _scene(state, opened, model)
@@ -173,8 +173,8 @@ def describe_analysis(
     """Return everything that the explorer shows of one analysis.
 
     Args:
-        analysis: of the picture.
-        title: of the picture.
+        analysis: of the image.
+        title: of the image.
         depth: number of blocks of the model.
         trained: base keep ratios and ranges of them that the checkpoint was trained for; empty when unknown.
         words: of the visitor's language.

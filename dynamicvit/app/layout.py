@@ -114,7 +114,7 @@ def _connect(page: gr.Blocks, parts: _Parts, labels: Labels, events: _Events) ->
     }
     # preprocess=False: the file as it is. Gradio would convert or clip what is not 8-bit RGB, and its errors do not say
     # what to do; our decoder reads it instead.
-    # upload, not input: that fires for a removed picture too, before its value is gone.
+    # upload, not input: that fires for a removed image too, before its value is gone.
     parts.image.upload(
         events.add_image,
         [parts.image, parts.shown],

@@ -28,7 +28,7 @@ class Link:
     """What a link asks for; None where it says nothing.
 
     Attributes:
-        example: name of an example picture.
+        example: name of an example image.
         model: key of a model.
         budget: how many tokens to keep.
         stage: the view to show large, 0 for the input.
@@ -71,7 +71,7 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
     Args:
         query: ``example``, ``model``, one of ``ratio``, ``ratios`` (separated by commas) and ``mass``, ``stage``,
             ``patch``, ``tour`` and ``tab`` (which the browser itself follows), ``lang``.
-        examples: names of the example pictures.
+        examples: names of the example images.
         models: keys of the models that are here.
     """
     example, model = _one_of(query.get("example"), examples), _one_of(query.get("model"), models)

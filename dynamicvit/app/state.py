@@ -254,7 +254,7 @@ class AppState:
             kept = self._images.get(key) or self._large_images.get(key)
             opened = self.example(key) if key in self.examples else kept
         if opened is None:
-            raise ImageError("This picture is no longer in the app's memory; add it again.")
+            raise ImageError("This image is no longer in the app's memory; add it again.")
         return opened
 
     def example(self, name: str) -> OpenImage:

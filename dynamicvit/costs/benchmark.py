@@ -36,13 +36,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class PairTiming:
-    """The dense and the pruned model, timed in turn on the same pictures.
+    """The dense and the pruned model, timed in turn on the same images.
 
     Attributes:
         dense, pruned: time of each.
         speedup: median over the rounds of dense time / pruned time; a slow moment of the machine hits both of a round.
         device: what they ran on, for people to read, with the precision if that is not float32.
-        batch_size: pictures in each forward pass.
+        batch_size: images in each forward pass.
     """
 
     dense: Timing

@@ -15,7 +15,7 @@ _CONVNEXT_KERNEL = 7 * 7
 
 
 def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str) -> int:
-    """Return the multiply-adds of one picture after the embedding.
+    """Return the multiply-adds of one image after the embedding.
 
     Args:
         config: of the model.
@@ -31,7 +31,7 @@ def pruned_macs(config: ModelConfig, grid: tuple[int, int], counts: Sequence[int
 def token_model_macs(
     config: ModelConfig, grid: tuple[int, int], counts: Sequence[int], selector: str
 ) -> Iterator[tuple[str, int]]:
-    """Yield the multiply-adds of one picture after the embedding, by module as in a :class:`~.macs.MacReport`.
+    """Yield the multiply-adds of one image after the embedding, by module as in a :class:`~.macs.MacReport`.
 
     A module can come twice. Arguments as in :func:`pruned_macs`, of a model that drops or merges tokens.
     """

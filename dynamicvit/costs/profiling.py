@@ -62,13 +62,13 @@ class PassProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """The dense and the pruned model in their parts, measured in turn on the same pictures.
+    """The dense and the pruned model in their parts, measured in turn on the same images.
 
     Attributes:
         dense, pruned: each of them; the dense one has no predictors.
         rounds: how often each was timed.
         device: what they ran on, for people to read, with the precision if that is not float32.
-        batch_size: pictures in each forward pass.
+        batch_size: images in each forward pass.
     """
 
     dense: PassProfile

@@ -1,4 +1,4 @@
-"""Do the kept tokens lie on the labelled objects, more than by chance and more than the middle of the picture?"""
+"""Do the kept tokens lie on the labelled objects, more than by chance and more than the middle of the image?"""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class SceneBoxes:
     """The labelled objects of a scene.
 
     Attributes:
-        size: width and height of the picture that the boxes were drawn on, in pixels.
-        boxes: left, top, right, bottom of each object in pixels of that picture.
+        size: width and height of the image that the boxes were drawn on, in pixels.
+        boxes: left, top, right, bottom of each object in pixels of that image.
     """
 
     size: tuple[float, float]
@@ -119,7 +119,7 @@ def measure_coverage(
         batch, share, workers, on_batch: as in :func:`~dynamicvit.evaluation.accuracy.evaluate`.
 
     Raises:
-        ImageError: the boxes of a photo were drawn on a picture of other proportions.
+        ImageError: the boxes of a photo were drawn on an image of other proportions.
     """
     scenes = [photo for photo in photos if photo.name in boxes]
     results = [Coverage(setting) for setting in settings]
@@ -182,7 +182,7 @@ def _inside_boxes(batch: Batch, boxes: dict[str, SceneBoxes], side: int) -> Tens
 
 
 def _scaled_boxes(name: str, scene: SceneBoxes, size: tuple[int, int]) -> Tensor:
-    """Return the boxes in pixels of the decoded picture, which is smaller than the stored one if that is very large."""
+    """Return the boxes in pixels of the decoded image, which is smaller than the stored one if that is very large."""
     x_scale, y_scale = size[0] / scene.size[0], size[1] / scene.size[1]
     if abs(x_scale / y_scale - 1) > _SIZE_TOLERANCE:
         drawn_on = f"{scene.size[0]:g} x {scene.size[1]:g}"

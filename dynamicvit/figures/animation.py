@@ -16,14 +16,14 @@ from dynamicvit.figures.overlay import fade_dropped
 from dynamicvit.images import CropBox, DecodedImage, display_crop
 
 SIDE = 448
-CAPTION = 52  # pixels below the picture
+CAPTION = 52  # pixels below the image
 HOLD_MS, STEP_MS = 1400, 60
 STEPS = 4  # of the fade from one stage to the next
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of an animation and how long it stays.
+    """One image of an animation and how long it stays.
 
     Attributes:
         pixels: (SIDE + CAPTION, SIDE, 3) uint8 RGB.
@@ -38,7 +38,7 @@ def stage_frames(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
     """Draw the input and the stages, with the dropped patches fading from each to the next.
 
     Args:
-        image: the picture that was analysed.
+        image: the image that was analysed.
         crop: the part of it that the model saw.
         analysis: the result.
         captions: the words.
@@ -91,7 +91,7 @@ def _blend(before: NDArray[np.uint8], after: NDArray[np.uint8], share: float) ->
 
 
 def _caption(line: str, share: float, captions: Captions) -> NDArray[np.uint8]:
-    """Draw the strip below the picture: a line of text and the share of tokens that is left."""
+    """Draw the strip below the image: a line of text and the share of tokens that is left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     strip = Canvas(SIDE, CAPTION, 100, captions.fonts)

@@ -23,7 +23,7 @@ class Canvas:
 
     Args:
         width, height: of the figure; x runs from 0 on the left, y from 0 at the top.
-        per_inch: units to an inch; also the pixels to an inch when the figure is saved as a picture.
+        per_inch: units to an inch; also the pixels to an inch when the figure is saved as an image.
         fonts: families to write with.
     """
 
@@ -61,9 +61,9 @@ class Canvas:
         self._axes.annotate("", (x1, y1), (x0, y0), arrowprops=style)
 
     def picture(self, pixels: NDArray[Any], x: float, y: float, side: float, **options: Any) -> None:
-        """Place a square picture with a thin frame."""
+        """Place a square image with a thin frame."""
         limits = self._axes.get_xlim(), self._axes.get_ylim()
-        # Not interpolated: PDF and SVG then hold the picture with all its pixels.
+        # Not interpolated: PDF and SVG then hold the image with all its pixels.
         place: dict[str, Any] = {"extent": (x, x + side, y + side, y), "aspect": "auto", "interpolation": "none"}
         self._axes.imshow(pixels, **place, **options)
         self._axes.set(xlim=limits[0], ylim=limits[1])
@@ -79,7 +79,7 @@ class Canvas:
         width: float,
         color: str = KEPT,
     ) -> None:
-        """Draw the border of the kept patches over a square picture, with a light halo."""
+        """Draw the border of the kept patches over a square image, with a light halo."""
         from matplotlib.collections import LineCollection
         from matplotlib.patches import Rectangle
 

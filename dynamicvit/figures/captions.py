@@ -37,7 +37,7 @@ class Captions:
     pruned: str = "Pruned: {settings}"
     dense_short: str = "Dense"
     pruned_short: str = "Pruned"
-    cost: str = "Multiply-adds of one picture (GMACs)"
+    cost: str = "Multiply-adds of one image (GMACs)"
     saved: str = "{share} saved"
     same: str = "Same answer"
     different: str = "Different answers"

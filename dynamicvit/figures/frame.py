@@ -1,4 +1,4 @@
-"""A frame of a clip beside what each stage keeps of it, with captions; made for moving pictures."""
+"""A frame of a clip beside what each stage keeps of it, with captions; made for moving images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def stage_frame(
     headline: str,
     columns: int,
 ) -> NDArray[np.uint8]:
-    """Draw a picture and its stages in rows of ``columns``, each with its caption below, and a line for all at the end.
+    """Draw an image and its stages in rows of ``columns``, each with its caption below, and a line for all at the end.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, what the model saw, square.
+        image: (H, W, 3) uint8 RGB, what the model saw, square.
         kept_patches: row-major indices in the grid that each of the S stages keeps.
         grid: rows and columns of patches.
         captions: S + 1 lines; longer ones are cut.

@@ -1,4 +1,4 @@
-"""How often each stage keeps each patch, over many pictures: the paper's average keep maps."""
+"""How often each stage keeps each patch, over many images: the paper's average keep maps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_keep_maps(maps: NDArray[np.float64], titles: Sequence[str], scale_title
     """Draw one map for each stage, with one scale from 0 to 100 % for all.
 
     Args:
-        maps: (S, rows, columns) share of the pictures in which the stage keeps the patch, in [0, 1].
+        maps: (S, rows, columns) share of the images in which the stage keeps the patch, in [0, 1].
         titles: of the maps.
         scale_title: what the colours mean.
         is_narrow: whether the maps stand below each other and not side by side.

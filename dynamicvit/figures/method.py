@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 1080, 520
-SIDE, GAP = 168, 40  # of the pictures above the blocks
+SIDE, GAP = 168, 40  # of the images above the blocks
 TOP = 30
 AXIS = 392  # the line on which the blocks are centred
 TALLEST = 150  # a block that computes on all tokens
@@ -28,10 +28,10 @@ SHOWN_CLASSES = 3
 def method_figure(
     image: DecodedImage, crop: CropBox, analysis: Analysis, depth: int, captions: Captions = ENGLISH
 ) -> Figure:
-    """Draw how the model went over one picture, in the colours that :func:`~dynamicvit.figures.svg.to_svg` replaces.
+    """Draw how the model went over one image, in the colours that :func:`~dynamicvit.figures.svg.to_svg` replaces.
 
     Args:
-        image: the picture that was analysed.
+        image: the image that was analysed.
         crop: the part of it that the model saw.
         analysis: the result.
         depth: number of blocks of the model.
@@ -102,7 +102,7 @@ def _draw_stage(
 
 
 def _veil(stage: StageView, grid: tuple[int, int]) -> np.ndarray:
-    """Return an RGBA picture, one pixel for each patch, that fades what is dropped."""
+    """Return an RGBA image, one pixel for each patch, that fades what is dropped."""
     veil = np.zeros((*grid, 4))
     veil[..., :3] = 1.0
     veil.reshape(-1, 4)[:, 3] = 0.8

@@ -23,7 +23,7 @@ def paper_figure(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
     """Draw the input and the stages in a row, with both answers below; 3.4 inches wide.
 
     Args:
-        image: the picture that was analysed.
+        image: the image that was analysed.
         crop: the part of it that the model saw.
         analysis: the result.
         captions: the words.

@@ -1,4 +1,4 @@
-"""Figures and pictures -> the bytes of files, or addresses that hold them."""
+"""Figures and images -> the bytes of files, or addresses that hold them."""
 
 from __future__ import annotations
 

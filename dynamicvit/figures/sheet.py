@@ -25,10 +25,10 @@ def slide_sheet(image: DecodedImage, crop: CropBox, report: Report, title: str, 
     """Draw a report for a slide: 1920 x 1080 pixels, on white.
 
     Args:
-        image: the picture that was analysed.
+        image: the image that was analysed.
         crop: the part of it that the model saw.
         report: the analysis with what made it.
-        title: what to call the picture.
+        title: what to call the image.
         captions: the words.
     """
     canvas = Canvas(WIDTH, HEIGHT, PER_INCH, captions.fonts)
@@ -52,7 +52,7 @@ def settings_text(settings: AnalysisSettings, captions: Captions = ENGLISH) -> s
 
 
 def provenance(report: Report) -> str:
-    """Say which picture, weights and library made a report."""
+    """Say which image, weights and library made a report."""
     return (
         f"{report.picture.name} (sha256 {report.picture.sha256[:16]})   |   "
         f"{report.model.file} (sha256 {report.model.sha256_prefix})   |   dynamicvit {report.library_version}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HEIGHT = 340
 TARGET_PIXELS = 22  # diameter of what reacts to the pointer around a point
-X_LIMITS = (0.02, 1.08)  # with room for a small picture under the first and the last ratio
+X_LIMITS = (0.02, 1.08)  # with room for a small image under the first and the last ratio
 X_TICKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 
 

@@ -49,7 +49,7 @@ _RANGES: Ranges = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the model's input; it travels with the model that was trained so.
+    """How an image becomes the model's input; it travels with the model that was trained so.
 
     Attributes:
         crop_ratio: the centre crop's side as a share of the resized shorter side (224 of 256 is 0.875).
@@ -82,7 +82,7 @@ class ModelConfig:
         has_aux_head: add half of the patch tokens' best class scores to the class token's (LV-ViT).
         prune_locations: blocks before which tokens are dropped, 0-based, increasing; empty for a dense model.
         trained_keep_ratios: base keep ratios that the published weights of this name were trained for.
-        preprocessing: how its input pictures are prepared.
+        preprocessing: how its input images are prepared.
 
     Raises:
         SettingError: a value is of another type or out of its range, or the values do not fit together.

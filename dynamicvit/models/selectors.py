@@ -115,7 +115,7 @@ class RandomSelector:
 class GridSelector:
     """A fixed, evenly spread subset: patches in the order of a two-dimensional low-discrepancy sequence.
 
-    Any prefix of the order covers the picture evenly, so the sets of successive stages are nested.
+    Any prefix of the order covers the image evenly, so the sets of successive stages are nested.
     """
 
     def __call__(self, context: SelectionContext) -> Tensor:

@@ -48,7 +48,7 @@ def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor
 
     Raises:
         CheckpointError: they cannot be had, or say that they belong to a model that computes otherwise.
-        SettingError: timm has no such model, or it was trained on pictures with another normalisation.
+        SettingError: timm has no such model, or it was trained on images with another normalisation.
     """
     if source.startswith(TIMM):
         network = create_timm_network(source.removeprefix(TIMM), None)
@@ -67,7 +67,7 @@ def read_start(source: str, model: DynamicVisionTransformer) -> dict[str, Tensor
 
 def _refuse_other_images(mean: Sequence[float], std: Sequence[float], wanted: ModelConfig, source: str) -> None:
     if (tuple(mean), tuple(std)) != (wanted.preprocessing.mean, wanted.preprocessing.std):
-        raise SettingError(f"{source} was trained with another mean and standard deviation than the model's pictures.")
+        raise SettingError(f"{source} was trained with another mean and standard deviation than the model's images.")
 
 
 def _refuse_other_arithmetic(said: ModelConfig, wanted: ModelConfig, source: str) -> None:

@@ -162,7 +162,7 @@ def test_identities_are_what_a_user_can_check(report, picture, checkpoint):
 def test_another_picture_is_refused(report, checkpoint):
     data = io.BytesIO()
     Image.new("RGB", (64, 64)).save(data, "PNG")
-    with pytest.raises(ReportError, match=r"another picture than gradient\.png"):
+    with pytest.raises(ReportError, match=r"another image than gradient\.png"):
         reproduce(report, data.getvalue(), checkpoint)
 
 

@@ -94,7 +94,7 @@ class Page:
         )
 
     def upload(self, path: Path) -> None:
-        """Give the upload control a file, in place of the picture that it holds."""
+        """Give the upload control a file, in place of the image that it holds."""
         remove = self.raw.locator("#picture button[aria-label='Remove Image']")
         if remove.count():
             remove.click()

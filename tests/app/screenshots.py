@@ -1,4 +1,4 @@
-"""Pictures of every tab, for people to look at: ``python -m tests.app.screenshots DIR [TAB ...]``.
+"""Images of every tab, for people to look at: ``python -m tests.app.screenshots DIR [TAB ...]``.
 
 Starts the app with the weights of the repository; needs Chromium and the package playwright.
 """
@@ -41,7 +41,7 @@ TIMEOUT_MS = 180_000
 
 
 def take(browser: Any, address: str, folder: Path, look: str, tab: str) -> None:
-    """Save one picture, of the whole length of the page."""
+    """Save one image, of the whole length of the page."""
     width, height, theme, language = LOOKS[look]
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(TIMEOUT_MS)
@@ -57,7 +57,7 @@ def take(browser: Any, address: str, folder: Path, look: str, tab: str) -> None:
 
 
 def main(folder: Path, tabs: list[str]) -> None:
-    """Start the app and save the pictures."""
+    """Start the app and save the images."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -131,7 +131,7 @@ def test_any_kind_of_picture_can_be_uploaded(page: Page, tmp_path: Path, mode: s
 
 def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"this is no picture")
+    broken.write_bytes(b"this is no image")
     page.upload(broken)
     page.raw.locator("[data-part=problem]", has_text="save it as JPEG, PNG or WebP").wait_for()
     assert page.shown()[0] == "butterfly"

@@ -16,7 +16,7 @@ ALL_PAINTED = "[...document.querySelectorAll('[data-part=canvas], [data-part=lar
 
 
 def place_of(patch: int) -> dict[str, float]:
-    """Give the middle of a patch as shares of the picture's side."""
+    """Give the middle of a patch as shares of the image's side."""
     return {"x": (patch % GRID + 0.5) / GRID, "y": (patch // GRID + 0.5) / GRID}
 
 

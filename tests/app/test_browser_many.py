@@ -1,4 +1,4 @@
-"""The tabs with many pictures and with clips, in a real browser."""
+"""The tabs with many images and with clips, in a real browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dynamicvit.video import ClipWriter
 pytestmark = needs_browser
 
 EXAMPLES = ROOT / "assets" / "examples"
-MANY = 500  # so many pictures that no machine is done with them before Stop is pressed
+MANY = 500  # so many images that no machine is done with them before Stop is pressed
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 PLAYS = """() => {
   const clip = document.querySelector("#video-shown video");
@@ -34,7 +34,7 @@ def line(page: Page, tab: str) -> Any:
 
 
 def start_many(page: Page, folder: Path) -> None:
-    """Start a survey of MANY pictures, and wait until the first were looked at."""
+    """Start a survey of MANY images, and wait until the first were looked at."""
     archive = folder / "pictures.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for number in range(MANY):
@@ -50,7 +50,7 @@ def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> No
     archive = tmp_path / "pictures.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(EXAMPLES / "cat.jpg", "in/cat.jpg")
-        file.writestr(HOSTILE, b"no picture")
+        file.writestr(HOSTILE, b"no image")
     open_tab(page, "Many images")
     page.raw.locator("#many-files input[type=file]").set_input_files([archive, EXAMPLES / "pagoda.jpg"])
     page.raw.locator("#many-files", has_text="pagoda").wait_for()

@@ -1,4 +1,4 @@
-"""A single shot of the webcam, in a browser whose camera shows a test picture."""
+"""A single shot of the webcam, in a browser whose camera shows a test image."""
 
 from __future__ import annotations
 

@@ -286,10 +286,10 @@ def test_predictors_that_cost_more_than_pruning_saves_give_a_negative_share() ->
 def test_faster_model_gets_no_excuse() -> None:
     shown = describe_timing(timing(20.0, 15.0), 0.3, ENGLISH)
     assert (shown["dense"], shown["pruned"], shown["is_slower"]) == ("20.0", "15.0", False)
-    assert shown["note"] == "Median of 9 runs each, in turn, one picture at a time, on a test state."
+    assert shown["note"] == "Median of 9 runs each, in turn, one image at a time, on a test state."
 
 
-@pytest.mark.parametrize(("saved", "reason"), [(0.3, "single picture"), (-0.02, "hardly anything is dropped")])
+@pytest.mark.parametrize(("saved", "reason"), [(0.3, "single image"), (-0.02, "hardly anything is dropped")])
 def test_slower_model_is_said_to_be_slower_and_why(saved: float, reason: str) -> None:
     shown = describe_timing(timing(15.0, 20.0), saved, ENGLISH)
     assert shown["is_slower"]

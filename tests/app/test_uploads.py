@@ -69,7 +69,7 @@ def upload_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a picture that nobody uploaded."""
+    """A folder with an image that nobody uploaded."""
     folder = tmp_path_factory.mktemp("outside")
     Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "secret.png")
     return folder
@@ -77,7 +77,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def paths(upload_folder: Path, outside: Path) -> list[str]:
-    """What a client may want opened: the picture that is no upload, ways to it, missing files, and what is no file."""
+    """What a client may want opened: the image that is no upload, ways to it, missing files, and what is no file."""
     (upload_folder / "link.png").symlink_to(outside / "secret.png")
     (upload_folder / "folder").symlink_to(outside)
     (upload_folder / "loop.png").symlink_to(upload_folder / "loop.png")
@@ -183,7 +183,7 @@ def ask_server(client: httpx.Client, function: tuple[int, str], arguments: Any) 
 
 
 def assert_alike(answers: list[str], paths: list[str]) -> None:
-    """Nothing but the client's own words tells the answers about several paths apart, and none holds a picture."""
+    """Nothing but the client's own words tells the answers about several paths apart, and none holds an image."""
     alike = set()
     for answer, path in zip(answers, paths, strict=True):
         spellings = json.dumps(path)[1:-1], json.dumps(repr(path)[1:-1])[1:-1], path, path[:39]  # sentences may cut it

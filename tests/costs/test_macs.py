@@ -19,7 +19,7 @@ TINY = ModelConfig(
     image_size=32, patch_size=4, embed_dim=16, depth=4, num_heads=2, num_classes=10, prune_locations=(1, 2)
 )
 
-# Multiply-adds of the released models on one 224 x 224 picture: GMACs dense, and pruned at each base keep ratio.
+# Multiply-adds of the released models on one 224 x 224 image: GMACs dense, and pruned at each base keep ratio.
 PUBLISHED = {
     "dynamicvit_deit_256_patch16_224": (2.136, {0.7: 1.375}),
     "dynamicvit_deit_small_patch16_224": (4.599, {0.9: 4.041, 0.8: 3.463, 0.7: 2.981, 0.6: 2.565, 0.5: 2.229}),

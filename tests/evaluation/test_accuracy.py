@@ -29,12 +29,12 @@ def model():
     model = create_model(config)
     for layer in model.modules():
         if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)):
-            torch.nn.init.normal_(layer.weight, std=0.3)  # so that pictures and keep ratios make a difference
+            torch.nn.init.normal_(layer.weight, std=0.3)  # so that images and keep ratios make a difference
     return model
 
 
 def photo(colour, label):
-    """A picture whose patches differ: noise on a colour."""
+    """An image whose patches differ: noise on a colour."""
     stream = io.BytesIO()
     noise = Image.fromarray(np.random.default_rng(sum(colour.encode())).integers(0, 256, (50, 40, 3), np.uint8))
     Image.blend(Image.new("RGB", (40, 50), colour), noise, 0.7).save(stream, "PNG")
@@ -134,7 +134,7 @@ def test_speed_is_the_median_over_full_batches():
 
 
 def test_unreadable_photos_are_told_and_left_out(model):
-    photos = [Photo("broken.jpg", b"no picture", 1), photo("red", 1), Photo("empty.jpg", b"", 1)]
+    photos = [Photo("broken.jpg", b"no image", 1), photo("red", 1), Photo("empty.jpg", b"", 1)]
     unreadable, finished = [], []
     [result] = evaluate(model, photos, [DENSE], 2, on_unreadable=unreadable.append, on_batch=finished.append)
     assert [entry.name for entry in unreadable] == ["broken.jpg", "empty.jpg"]

@@ -22,7 +22,7 @@ PREDICTOR = EvaluationSetting(0.5)
 
 
 def create_tiny_model():
-    """4 x 4 patches, no resizing: the crop of an 80 x 32 picture is its columns 24 to 56."""
+    """4 x 4 patches, no resizing: the crop of an 80 x 32 image is its columns 24 to 56."""
     config = ModelConfig(
         image_size=32,
         patch_size=8,

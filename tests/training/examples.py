@@ -1,4 +1,4 @@
-"""Small pictures, weights and models to train on."""
+"""Small images, weights and models to train on."""
 
 import io
 import tarfile
@@ -22,7 +22,7 @@ TINY_OPTIONS = [
 
 
 def picture_bytes(kind, seed):
-    """A dark noisy picture with a blue (kind 0) or red (kind 1) square, as a PNG file."""
+    """A dark noisy image with a blue (kind 0) or red (kind 1) square, as a PNG file."""
     random = np.random.default_rng((kind, seed))
     pixels = random.integers(0, 60, (40, 40, 3), dtype=np.uint8)
     pixels[10:30, 10:30, 2 - 2 * kind] += 190
@@ -32,7 +32,7 @@ def picture_bytes(kind, seed):
 
 
 def write_folder(folder, count=8):
-    """Two classes in sub-folders, ``count`` pictures each."""
+    """Two classes in sub-folders, ``count`` images each."""
     for kind, name in enumerate(("blue", "red")):
         (folder / name).mkdir(parents=True)
         for index in range(count):
@@ -41,7 +41,7 @@ def write_folder(folder, count=8):
 
 
 def write_tar(path, count=8):
-    """``count`` pictures without labels."""
+    """``count`` images without labels."""
     with tarfile.open(path, "w") as tar:
         for index in range(count):
             data = picture_bytes(index % 2, index)

@@ -118,7 +118,7 @@ class TestPhotosAreDecodedAsTheModelWillSeeThem:
 
 def test_a_photo_that_is_none_is_named():
     with pytest.raises(ImageError, match=r"0\.png cannot be read"):
-        crops(b"not a picture")[Crop(0, 0, 32)]
+        crops(b"not an image")[Crop(0, 0, 32)]
 
 
 class TestCropsOnTheDevice:
@@ -135,7 +135,7 @@ class TestCropsOnTheDevice:
 
     def test_a_photo_that_is_none_is_named(self):
         with pytest.raises(ImageError, match=r"1\.png cannot be read; repair or remove it"):
-            on_device(picture_bytes(0, 0), b"not a picture")
+            on_device(picture_bytes(0, 0), b"not an image")
 
     def test_crops_are_windows_of_the_photo_and_half_of_them_are_mirrored(self):
         data = on_device(encode(gradient(60, 120)))

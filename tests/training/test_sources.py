@@ -150,7 +150,7 @@ def test_without_the_hubs_library_one_sentence_says_what_to_install(monkeypatch)
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A library for the hub with one data set, of a red and a blue picture."""
+    """A library for the hub with one data set, of a red and a blue image."""
 
     class Rows:
         column_names = ("image", "label")

@@ -66,7 +66,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """A survey under way: ``done`` of ``total`` pictures were looked at, the ones with problems included."""
+    """A survey under way: ``done`` of ``total`` images were looked at, the ones with problems included."""
 
     done: int
     total: int
@@ -193,22 +193,22 @@ def _results(state: Progress, request: TabRequest, path: Path) -> Values:
 
 
 def survey_uploads(state: AppState, uploads: Sequence[Upload], request: TabRequest) -> Iterator[Progress]:
-    """Survey uploaded pictures and ZIP archives of pictures; gives the state before and after each picture.
+    """Survey uploaded images and ZIP archives of images; gives the state before and after each image.
 
     Raises:
-        DynamicViTError: nothing was uploaded, too many pictures were, or model and settings cannot be used.
+        DynamicViTError: nothing was uploaded, too many images were, or model and settings cannot be used.
     """
     if not uploads:
-        raise ImageError("There are no pictures yet: add some files or a ZIP archive, or use the examples.")
+        raise ImageError("There are no images yet: add some files or a ZIP archive, or use the examples.")
     with ExitStack() as files:
         sources, problems = _list_all(uploads, files)
         if len(sources) > MAX_IMAGES:
-            raise ImageError(f"These are {len(sources)} pictures; take at most {MAX_IMAGES} at a time.")
+            raise ImageError(f"These are {len(sources)} images; take at most {MAX_IMAGES} at a time.")
         yield from _survey(state, sources, problems, request)
 
 
 def survey_examples(state: AppState, request: TabRequest) -> Iterator[Progress]:
-    """Survey the example pictures; as :func:`survey_uploads`."""
+    """Survey the example images; as :func:`survey_uploads`."""
     pictures = [state.example(name) for name in state.examples]
     sources = [ImageSource(picture.title, partial(_already_open, picture.image)) for picture in pictures]
     yield from _survey(state, sources, (), request)
@@ -276,7 +276,7 @@ def describe_survey(progress: Progress, request: TabRequest) -> Payload:
 
 
 def table_of(survey: Survey, words: Words) -> Payload:
-    """Return the table of the pictures, with its headers."""
+    """Return the table of the images, with its headers."""
     headers = [
         words("many.picture"),
         words("many.dense"),

@@ -136,7 +136,7 @@ def describe_result(result: ClipResult) -> Payload:
 
 
 def write_pan(state: AppState, stem: Path) -> Path:
-    """Write the example clip, a slow pan over the first example picture, and return its path.
+    """Write the example clip, a slow pan over the first example image, and return its path.
 
     Raises:
         VideoError: OpenCV can write no clips here.

@@ -5,7 +5,7 @@ const MAX_SEED = 2147483647;
 const MAX_CARDS = 300;
 
 const cards = new Map(); // what was asked -> answer, oldest first
-let shownFor = null; // picture, model, settings, basis and seed of the cards on the page
+let shownFor = null; // image, model, settings, basis and seed of the cards on the page
 
 const NAMES = {
   predictor: ["compare.predictor", "compare.predictor_about"],
@@ -54,7 +54,7 @@ const run = createRun({
 
 // What is shown ---------------------------------------------------------------------------------------------------
 
-/** Follows picture, model, settings, basis and seed: what is known of them is shown at once. */
+/** Follows image, model, settings, basis and seed: what is known of them is shown at once. */
 function refresh() {
   const scene = dynamicvit.scene;
   const question = scene && JSON.stringify([asked(), dynamicvit.language]);

@@ -1,9 +1,9 @@
-// Measures what Explore shows; what was measured stays for picture, model and settings.
+// Measures what Explore shows; what was measured stays for image, model and settings.
 
 const NUMBERS = ["tokens", "gmacs", "milliseconds"].flatMap((name) => [`dense_${name}`, `pruned_${name}`]);
 const MAX_PROFILES = 40;
 
-const profiles = new Map(); // picture, model, settings and language -> answer, oldest first
+const profiles = new Map(); // image, model, settings and language -> answer, oldest first
 
 const wanted = () => {
   if (!dynamicvit.scene) return null;

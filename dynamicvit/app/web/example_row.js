@@ -1,4 +1,4 @@
-// The example pictures as a row of buttons.
+// The example images as a row of buttons.
 
 const row = part("row");
 

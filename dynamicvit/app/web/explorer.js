@@ -87,7 +87,7 @@ function markCurrent() {
   setText("waiting-note", "");
 }
 
-/** Shows a new picture as the input at once, before anything is known of it. */
+/** Shows a new image as the input at once, before anything is known of it. */
 async function showInput(from) {
   if (!shown.answer || shown.answer.image === from.image) return;
   const pixels = await from.pixels;

@@ -2,8 +2,8 @@
 
 const SHOWN_AS_IMAGE = ["png", "svg", "gif", "webp"];
 
-const seen = new Set(); // keys of the pictures that this page has shown
-let waiting = ""; // a saved analysis whose picture is not here yet
+const seen = new Set(); // keys of the images that this page has shown
+let waiting = ""; // a saved analysis whose image is not here yet
 let previewUrl = "";
 let isBusy = false;
 
@@ -46,7 +46,7 @@ async function save(format) {
   showFile(file, answer, format);
 }
 
-/** Hands the file to the browser and shows it, if it is a picture. */
+/** Hands the file to the browser and shows it, if it is an image. */
 function showFile(file, { name, note }, format) {
   URL.revokeObjectURL(previewUrl);
   previewUrl = URL.createObjectURL(file);

@@ -1,18 +1,18 @@
-// Opens what a link or a file asks for, and keeps the address that of what is shown. Another tab or picture is a new entry
+// Opens what a link or a file asks for, and keeps the address that of what is shown. Another tab or image is a new entry
 // of the browser's history, anything else changes the present one.
 
 const FOLLOW_MS = 600; // the address bar follows when nothing has changed for so long: browsers limit how often
 const NAMES = ["example", "model", "ratio", "ratios", "mass", "stage", "patch", "tour", "lang", "tab"];
 
 const note = part("link-note");
-let wanted = null; // what waits for its picture and model to be shown
+let wanted = null; // what waits for its image and model to be shown
 let isOpen = false; // the address has been read
 let ignored = []; // parameters that could not be used
 let followTimer = 0;
 let follow = null; // brings the present entry of the history up to date
-let place = null; // tab and picture of that entry
+let place = null; // tab and image of that entry
 
-/** Gives {url, holdsPicture}: the address that reopens a scene. An uploaded picture cannot be in it. */
+/** Gives {url, holdsPicture}: the address that reopens a scene. An uploaded image cannot be in it. */
 function linkTo({ image, model, settings, stage, patch, tour, tab }) {
   const url = new URL(location.href);
   for (const name of NAMES) url.searchParams.delete(name);
@@ -74,7 +74,7 @@ function onHistory({ state }) {
   else trigger("open", state);
 }
 
-/** Asks the explorer for what a link wants, as soon as the explorer shows its picture with its model. */
+/** Asks the explorer for what a link wants, as soon as the explorer shows its image with its model. */
 function onScene(scene) {
   if (wanted && scene?.image === wanted.image && scene.model === wanted.model) {
     const { settings, stage, patch } = wanted;

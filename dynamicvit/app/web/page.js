@@ -65,11 +65,11 @@ window.dynamicvit = (() => {
         node.setAttribute("aria-label", say("hint.label", { term: say(node.dataset.hint) }));
       }
     },
-    /** What the explorer shows now: {image, model, title, settings}; null before the first picture. */
+    /** What the explorer shows now: {image, model, title, settings}; null before the first image. */
     get scene() {
       return scene;
     },
-    /** What the model sees of the picture that the explorer shows: an image element. */
+    /** What the model sees of the image that the explorer shows: an image element. */
     get pixels() {
       return pixels;
     },
@@ -78,11 +78,11 @@ window.dynamicvit = (() => {
       pixels = seen;
       tell("scene", scene);
     },
-    /** Asks the explorer to show other settings of the same picture, for instance {keep_ratio: 0.5}. */
+    /** Asks the explorer to show other settings of the same image, for instance {keep_ratio: 0.5}. */
     jump(settings) {
       tell("jump", settings);
     },
-    /** The address that reopens what is shown: {url, holdsPicture}; null before the first picture. */
+    /** The address that reopens what is shown: {url, holdsPicture}; null before the first image. */
     get link() {
       return link;
     },
@@ -90,7 +90,7 @@ window.dynamicvit = (() => {
       link = next;
       tell("link", link);
     },
-    /** Asks the page for a picture of this visit or an example, a model, settings, a view and a patch. */
+    /** Asks the page for an image of this visit or an example, a model, settings, a view and a patch. */
     open(request) {
       tell("open", request);
     },

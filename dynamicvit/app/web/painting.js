@@ -1,4 +1,4 @@
-// How a view is painted on its canvas, in Explore and in Compare: the picture, what a layer puts over its patches, lines, and the marked patch.
+// How a view is painted on its canvas, in Explore and in Compare: the image, what a layer puts over its patches, lines, and the marked patch.
 
 // The colour map viridis at 0, 0.1, ... 1: equal steps of the score look equal, also without seeing colours.
 const VIRIDIS = [
@@ -93,7 +93,7 @@ function hatch(context, path, { side, colours }) {
   context.fill(path);
 }
 
-/** Fills what one token stands for with the mean colour of its patches, through which the picture still shows. */
+/** Fills what one token stands for with the mean colour of its patches, through which the image still shows. */
 function fillMerged(context, { pixels, grid: [rows, columns], stage, cell }) {
   const small = new OffscreenCanvas(columns, rows).getContext("2d");
   small.imageSmoothingQuality = "high";

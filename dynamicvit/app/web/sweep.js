@@ -1,11 +1,11 @@
-// Asks the server ratio by ratio; what it answered stays for the picture and model, also when the sweep was stopped.
+// Asks the server ratio by ratio; what it answered stays for the image and model, also when the sweep was stopped.
 
 const RATIOS = props.value; // "1.00" first
 const CHART_EVERY = 5; // points after which the chart is drawn anew
 const FILM_EVERY = 3;
-const sweeps = new Map(); // picture and model -> rows by ratio
-let subject = null; // the picture and model that the tab is about
-const anew = new Set(); // pictures and models of which the times are to be measured again
+const sweeps = new Map(); // image and model -> rows by ratio
+let subject = null; // the image and model that the tab is about
+const anew = new Set(); // images and models of which the times are to be measured again
 let isDrawing = false;
 
 const keyOf = (scene) => `${scene.image} ${scene.model}`;

@@ -1,4 +1,4 @@
-"""Many pictures, without a page."""
+"""Many images, without a page."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def asked(**sent: object) -> TabRequest:
 
 @pytest.fixture
 def uploads(tmp_path: Path) -> list[Upload]:
-    """A picture, an archive with a good and a bad file, and an archive that is damaged."""
+    """An image, an archive with a good and a bad file, and an archive that is damaged."""
     archive, damaged = tmp_path / "stored.zip", tmp_path / "damaged.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(EXAMPLES / "pagoda.jpg", "in/pagoda.jpg")
-        file.writestr("in/=1+1.png", b"no picture")
+        file.writestr("in/=1+1.png", b"no image")
     damaged.write_bytes(archive.read_bytes().replace(b"PK\1\2", b"XXXX"))
     return [
         Upload("holiday.zip", archive),
@@ -74,7 +74,7 @@ def test_settings_of_the_explorer_are_used(state: AppState) -> None:
 def test_nothing_and_too_much_are_refused_in_a_sentence(
     state: AppState, uploads: list[Upload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ImageError, match="no pictures yet"):
+    with pytest.raises(ImageError, match="no images yet"):
         next(survey_uploads(state, [], asked()))
     monkeypatch.setattr(many, "MAX_IMAGES", 2)
     with pytest.raises(ImageError, match="at most 2"):
@@ -121,5 +121,5 @@ def test_file_repeats_the_survey(state: AppState, uploads: list[Upload]) -> None
 
 def test_page_is_told_what_is_wrong_and_keeps_its_results(state: AppState) -> None:
     (values,) = show_survey(state, [], {"settings": {"keep_ratio": 0.5}})
-    assert "no pictures yet" in values[0]["problem"]
+    assert "no images yet" in values[0]["problem"]
     assert all(value["__type__"] == "update" and len(value) == 1 for value in values[1:4])

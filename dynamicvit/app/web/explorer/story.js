@@ -1,4 +1,4 @@
-// The story of a picture, told by itself: Play goes through the stages once, the tour says a sentence at each step,
+// The story of an image, told by itself: Play goes through the stages once, the tour says a sentence at each step,
 // present shows the main thing large.
 
 const PLAY_STEP_MS = 900;
