@@ -323,3 +323,48 @@ def test_a_convolutional_classifier_teaches_a_plain_vision_transformer(tmp_path,
     lines = lines_of(tmp_path / "run")
     assert lines[0].keys() >= {"answer_kl", "attention_kl"}
     assert load_file(tmp_path / "run" / "weights.safetensors").config.num_stages == 3
+
+
+PLAIN_VITS = [
+    *["vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224"],
+    *["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_base_patch16_clip_224"],
+    *["vit_base_patch16_clip_quickgelu_224", "vit_medium_patch16_gap_256", "vit_little_patch16_reg4_gap_256"],
+]
+
+
+@pytest.mark.parametrize("name", PLAIN_VITS)
+def test_every_kind_of_plain_vision_transformer_learns_to_drop_tokens(tmp_path, folder, name):
+    small = {"embed_dim": 48, "depth": 4, "num_heads": 3}
+    side = 56 if "patch14" in name else 64
+    torch.manual_seed(0)
+    dense = timm.create_model(name, num_classes=2, img_size=side, **small)
+    torch.save(dense.state_dict(), tmp_path / f"{name}.pth")
+    main(
+        [
+            *["sparsify", "--data", str(folder), "--start", str(tmp_path / f"{name}.pth"), "--model", f"timm:{name}"],
+            *["--set", "prune_locations=1,2,3", *(f"{field}={value}" for field, value in small.items())],
+            *["--classes", "2", "--image-size", str(side), "--output", str(tmp_path / "run"), "--batch", "8"],
+            *["--images", "24", "--workers", "0", "--log-every", "1", *NO_WARMUP],
+        ]
+    )
+    assert len(lines_of(tmp_path / "run")) == 3
+    trained = load_file(tmp_path / "run" / "weights.safetensors")
+    assert trained.selectors[0] == "predictor"
+    images = torch.randn(2, 3, side, side)
+    assert trained.forward_stages(images, 0.5).stages[2].kept_patches.shape == (2, 2)
+    # It went on from timm's weights, and did not stay there.
+    before, after = dense.state_dict()["blocks.0.attn.qkv.weight"], trained.state_dict()["blocks.0.attn.qkv.weight"]
+    assert 0 < (after - before).abs().max() < 0.02
+
+
+def test_a_start_of_timm_names_the_model_too():
+    given = ["sparsify", "--data", "photos", "--output", "run", "--start"]
+    assert parse_arguments([*given, "timm:vit_tiny_patch16_224"]).model == "timm:vit_tiny_patch16_224"
+    assert parse_arguments([*given, "timm:deit_base_patch16_224"]).model == "dynamicvit_deit_base_patch16_224"
+    assert parse_arguments([*given, "dense.pth"]).model == "dynamicvit_deit_small_patch16_224"
+    config = student_config(parse_arguments([*given, "timm:deit3_small_patch16_224"]))
+    assert (config.family, config.has_predictors, config.prune_locations) == ("timm", True, (3, 6, 9))
+    with pytest.raises(SettingError, match="no classifier; say with --classes"):
+        student_config(parse_arguments([*given, "timm:vit_small_patch14_dinov2"]))
+    with pytest.raises(SystemExit):
+        parse_arguments([*given, "dense.pth", "--model", "timm:resnet_of_ours"])

@@ -182,6 +182,11 @@ class ModelConfig:
         return 1
 
     @property
+    def num_prefix_positions(self) -> int:
+        """How many of these have a position too."""
+        return self.num_prefix_tokens
+
+    @property
     def num_blocks(self) -> int:
         """Number of blocks of the whole model."""
         return self.depth
@@ -262,6 +267,11 @@ class TimmViTConfig(ModelConfig):
     def num_prefix_tokens(self) -> int:
         """Number of tokens in front of the patch tokens, which are never dropped."""
         return self.class_token + self.distillation_token + self.num_registers
+
+    @property
+    def num_prefix_positions(self) -> int:
+        """How many of these have a position too."""
+        return self.num_prefix_tokens if self.has_prefix_positions else 0
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class TimmVisionTransformer(DynamicVisionTransformer):
         super().__init__(config if config.num_classes else replace(config, num_classes=1))
         self.config = config
         self.class_names = checked_class_names(class_names, config.num_classes)
-        dim, prefix = config.embed_dim, config.num_prefix_tokens
+        dim = config.embed_dim
         if not config.num_classes:
             self.head = _nothing()
         if not config.has_predictors:
@@ -157,7 +157,7 @@ class TimmVisionTransformer(DynamicVisionTransformer):
             self.head_dist.apply(self.initialise)
         if config.num_registers:
             self.reg_token = nn.Parameter(trunc_normal_(torch.zeros(1, config.num_registers, dim), std=0.02))
-        positions = config.num_patches + prefix * config.has_prefix_positions
+        positions = config.num_patches + config.num_prefix_positions
         self.pos_embed = nn.Parameter(trunc_normal_(torch.zeros(1, positions, dim), std=0.02))
         self.norm_pre = nn.LayerNorm(dim, eps=config.norm_eps) if config.pre_norm else _nothing()
         self.fc_norm: nn.Module = _nothing()
@@ -176,15 +176,15 @@ class TimmVisionTransformer(DynamicVisionTransformer):
         """Return (B, C, rows, columns) as (B, P + N, C): row by row, prefix in front, positions added, normed."""
         grid = [feature_map.shape[2], feature_map.shape[3]]
         side = self.config.image_size // self.config.patch_size
-        with_positions = self.config.num_prefix_tokens if self.config.has_prefix_positions else 0
+        prefix = self.config.num_prefix_positions
         positions: Tensor = self.pos_embed
         if grid != [side, side]:
-            positions = resample_abs_pos_embed(positions, grid, [side, side], num_prefix_tokens=with_positions)
+            positions = resample_abs_pos_embed(positions, grid, [side, side], num_prefix_tokens=prefix)
         tokens = feature_map.flatten(2).transpose(1, 2)
-        prefix = [token.expand(tokens.shape[0], -1, -1) for token in self._prefix_tokens()]
+        in_front = [token.expand(tokens.shape[0], -1, -1) for token in self._prefix_tokens()]
         if self.config.has_prefix_positions:
-            return self.norm_pre(torch.cat([*prefix, tokens], dim=1) + positions)
-        return self.norm_pre(torch.cat([*prefix, tokens + positions], dim=1))
+            return self.norm_pre(torch.cat([*in_front, tokens], dim=1) + positions)
+        return self.norm_pre(torch.cat([*in_front, tokens + positions], dim=1))
 
     def _prefix_tokens(self) -> Iterator[Tensor]:
         """Yield the (1, n, C) tokens in front of the patch tokens, in timm's order."""

@@ -14,9 +14,12 @@ from typing import Any
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import list_models, model_config
+from dynamicvit.models.timm_vit import describe_timm, is_timm_name
 from dynamicvit.training.crops import Augmentation, Mixing
 from dynamicvit.training.optimizer import Schedule
 
+TIMM = "timm:"
+_SPARSIFIED = "dynamicvit_deit_small_patch16_224"
 DESCRIPTION = """Train a model that drops tokens.
 
 sparsify  the paper's end-to-end sparsification: a model that starts from dense weights learns which tokens to drop,
@@ -95,14 +98,24 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     _add_sparsify(objectives.add_parser("sparsify", formatter_class=_Help))
     _add_distill(objectives.add_parser("distill", formatter_class=_Help))
     options = parser.parse_args(arguments)
+    if options.model is None:
+        options.model = _model_for(options.start)
     for name, value in (_DEIT_BASE if "deit_base" in options.model else _USUAL).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options
 
 
+def _model_for(start: str) -> str:
+    """Return the model that ``--start`` means without ``--model``: the paper's where that has its backbone."""
+    own = f"dynamicvit_{start.removeprefix(TIMM).partition('.')[0]}"
+    if not start.startswith(TIMM):
+        return _SPARSIFIED
+    return own if own in list_models() else start
+
+
 def _add_sparsify(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser, "dynamicvit_deit_small_patch16_224")
+    _add_common(parser, None)
     group = parser.add_argument_group("objective")
     group.add_argument("--start", required=True, help="dense weights: a file, or timm:NAME for timm's pretrained ones")
     group.add_argument(
@@ -163,7 +176,7 @@ def _add_teacher(parser: argparse.ArgumentParser, name: str | None, what: str) -
     )
 
 
-def _add_common(parser: argparse.ArgumentParser, model: str) -> None:
+def _add_common(parser: argparse.ArgumentParser, model: str | None) -> None:
     _add_data(parser)
     _add_model(parser, model)
     _add_course(parser)
@@ -199,9 +212,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(parser: argparse.ArgumentParser, model: str) -> None:
+def _add_model(parser: argparse.ArgumentParser, model: str | None) -> None:
+    what = "one of list_models(), or timm:NAME for a plain vision transformer of timm with predictors"
+    what += "" if model else f"; default: that of --start timm:NAME, else {_SPARSIFIED}"
     group = parser.add_argument_group("model")
-    group.add_argument("--model", default=model, choices=list_models(), metavar="NAME", help="one of list_models()")
+    group.add_argument("--model", default=model, type=model_name, metavar="NAME", help=what)
     group.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change its description, such as depth=6"
     )
@@ -258,6 +273,13 @@ def number(low: float, high: float = math.inf) -> Callable[[str], float]:
     return read
 
 
+def model_name(text: str) -> str:
+    """Read ``--model``: a name from :func:`list_models`, or ``timm:NAME``."""
+    if text not in list_models() and not (text.startswith(TIMM) and is_timm_name(text.removeprefix(TIMM))):
+        raise argparse.ArgumentTypeError(f"there is no model {text!r}; choose one of {', '.join(list_models())}")
+    return text
+
+
 def whole(low: int) -> Callable[[str], int]:
     """Return a reader of whole numbers from ``low``."""
 
@@ -303,8 +325,9 @@ def student_config(options: argparse.Namespace) -> ModelConfig:
     Raises:
         SettingError: a ``--set`` is no FIELD=VALUE, or the description makes no sense.
     """
+    base = _base_config(options.model)
     changes: dict[str, Any] = {}
-    known = {field.name for field in fields(ModelConfig)} - {"preprocessing"}
+    known = {field.name for field in fields(base) if field.init} - {"preprocessing"}
     for text in options.set:
         name, _, value = text.partition("=")
         if name not in known:
@@ -318,9 +341,18 @@ def student_config(options: argparse.Namespace) -> ModelConfig:
     if options.image_size is not None:
         changes["image_size"] = options.image_size[1]
     try:
-        return replace(model_config(options.model), drop_path_rate=options.drop_path, **changes)
+        config = replace(base, drop_path_rate=options.drop_path, **changes)
     except TypeError as error:
         raise SettingError(f"--set {' '.join(options.set)}: a value is of the wrong kind ({error}).") from error
+    if not config.num_classes:
+        raise SettingError(f"{options.model} has no classifier; say with --classes how many classes it shall learn.")
+    return config
+
+
+def _base_config(name: str) -> ModelConfig:
+    if name.startswith(TIMM):
+        return replace(describe_timm(name.removeprefix(TIMM)), has_predictors=True)
+    return model_config(name)
 
 
 def augmentation(options: argparse.Namespace) -> Augmentation:

@@ -36,6 +36,7 @@ from dynamicvit.training.teacher import ATTENDED, AttendedTeacher
 TokenTerm = Literal["mse", "kl", "mse_all"]
 
 DENSE = "dense"
+FIXED = ("cls_token", "dist_token", "reg_token", "pos_embed")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class DenseTeacher(Teacher):
 class Sparsification(Objective):
     """Classification, distillation and keep-ratio losses on a model whose predictors are trained with its backbone.
 
-    The class token and the position embedding stay as they are, as in the released recipe.
+    The tokens in front and the position embedding stay as they are, as in the released recipe.
 
     Args:
         student: starts from the dense weights.
@@ -106,8 +107,9 @@ class Sparsification(Objective):
         self.has_new_head = has_new_head
         self.dense = dense
         self.fast_parts = ("score_predictor", "student.head") if has_new_head else ("score_predictor",)
-        student.cls_token.requires_grad_(False)
-        student.pos_embed.requires_grad_(False)
+        for name, parameter in student.named_parameters():
+            if name in FIXED:
+                parameter.requires_grad_(False)
 
     def check(self, *, has_labels: bool) -> None:
         """Raise a SettingError for a new head without labels."""

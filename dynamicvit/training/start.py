@@ -19,12 +19,12 @@ from dynamicvit.models.lite0 import Lite0Embedding
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import Block, DynamicVisionTransformer
 from dynamicvit.training.objective import Batch, embed
+from dynamicvit.training.options import TIMM
 from dynamicvit.training.teacher import ATTENDED, create_timm_network
 from dynamicvit.weights.foreign import timm_preprocessing
 from dynamicvit.weights.io import read_shapes, read_weights
 
-TIMM = "timm:"
-_HEADS = ("head.", "aux_head.")
+_HEADS = ("head.", "head_dist.", "aux_head.")
 _PREDICTORS = "score_predictor."
 
 
@@ -93,7 +93,8 @@ def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], sour
     """Copy start weights into a model.
 
     Predictors that the weights lack keep their initialisation, and predictors that the model lacks are passed over.
-    A head for another number of classes is left out; the position embedding is resampled to the model's grid.
+    A head for another number of classes is left out, and may be missing; the position embedding is resampled to the
+    model's grid.
 
     Returns:
         Whether the model's head is new.
@@ -103,11 +104,11 @@ def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], sour
     """
     expected = model.state_dict()
     found = {name: value for name, value in weights.items() if name in expected or not name.startswith(_PREDICTORS)}
-    has_new_head = found.get("head.weight", expected["head.weight"]).shape != expected["head.weight"].shape
+    has_new_head = "head.weight" not in found or found["head.weight"].shape != expected["head.weight"].shape
     if has_new_head:
         found = {name: value for name, value in found.items() if not name.startswith(_HEADS)}
     if "pos_embed" in found:
-        found["pos_embed"] = _resampled(found["pos_embed"], expected["pos_embed"])
+        found["pos_embed"] = _resampled(found["pos_embed"], expected["pos_embed"], model.config.num_prefix_positions)
     may_be_missing = (_PREDICTORS, *_HEADS) if has_new_head else (_PREDICTORS,)
     missing = [name for name in expected if name not in found and not name.startswith(may_be_missing)]
     strange = [name for name, value in found.items() if name not in expected or value.shape != expected[name].shape]
@@ -118,14 +119,14 @@ def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], sour
     return has_new_head
 
 
-def _resampled(positions: Tensor, expected: Tensor) -> Tensor:
-    """Bring a square grid of positions, class token first, to the number that is expected."""
+def _resampled(positions: Tensor, expected: Tensor, prefix: int) -> Tensor:
+    """Bring a square grid of positions, behind those of the prefix, to the number that is expected."""
     if positions.ndim != 3 or positions.shape[1] == expected.shape[1]:
         return positions
-    old, new = (math.isqrt(grid.shape[1] - 1) for grid in (positions, expected))
-    if old * old + 1 != positions.shape[1]:
+    old, new = (math.isqrt(grid.shape[1] - prefix) for grid in (positions, expected))
+    if old * old + prefix != positions.shape[1]:
         return positions
-    return resample_abs_pos_embed(positions, [new, new], [old, old], num_prefix_tokens=1)
+    return resample_abs_pos_embed(positions, [new, new], [old, old], num_prefix_tokens=prefix)
 
 
 # In closed form ------------------------------------------------------------------------------------------------------

@@ -230,9 +230,7 @@ def fit_config(config: ModelConfig, state_dict: Mapping[str, Tensor], source: st
 
 def _grid_side(config: ModelConfig, state_dict: Mapping[str, Tensor], source: str) -> int:
     """Return for how many rows, and columns, of patches the weights have positions."""
-    with_positions = not isinstance(config, TimmViTConfig) or config.has_prefix_positions
-    prefix = config.num_prefix_tokens if with_positions else 0
-    num_patches = size_of(state_dict, "pos_embed", 1, source) - prefix
+    num_patches = size_of(state_dict, "pos_embed", 1, source) - config.num_prefix_positions
     side = math.isqrt(max(num_patches, 0))
     if side < 1 or side * side != num_patches:
         raise CheckpointError(f"{source} has positions for {num_patches} patches; a square grid of patches is needed.")

@@ -55,7 +55,7 @@ def test_the_shipped_models_recipe_can_be_written():
         (["--lr", "fast"], "number from 0"),
         (["--lr", "nan"], "number from 0"),
         (["--erasing", "2"], "number from 0 to 1"),
-        (["--model", "resnet"], "invalid choice"),
+        (["--model", "resnet"], "there is no model"),
         (["--epochs", "3", "--images", "9"], "not allowed with"),
     ],
 )
