@@ -244,11 +244,11 @@ def as_budget(value: float | Sequence[float] | Budget) -> Budget:
     if isinstance(value, Budget):
         return value
     if isinstance(value, Real) and not isinstance(value, bool):
-        return BaseRatio(float(value))
+        return BaseRatio(_as_float(value))
     if isinstance(value, str | bool):
         raise SettingError(f"The keep ratio must be a number above 0 and at most 1, not {value!r}.")
     try:
-        ratios = tuple(float(ratio) for ratio in cast(Sequence[float], value))
+        ratios = tuple(map(_as_float, cast(Sequence[float], value)))
     except (TypeError, ValueError):
         raise SettingError(f"The keep ratio must be one number or one number for each stage, not {value!r}.") from None
     return StageRatios(ratios)
@@ -265,6 +265,13 @@ def budget_from_json(data: Mapping[str, Any]) -> Budget:
     if "keep_mass" in data:
         return KeepMass(data["keep_mass"])
     return as_budget(data["keep_ratio"])
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats: refused like every ratio above 1
+        return math.inf
 
 
 def _check_prunable(schedule: Schedule) -> None:

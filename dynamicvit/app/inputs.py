@@ -98,7 +98,7 @@ def checked_seed(seed: object) -> int:
 
 def checked_width(width: object) -> int:
     """Return a width in pixels that a chart can have, near the one that was asked for; the least for anything else."""
-    if not isinstance(width, int | float) or not math.isfinite(width):
+    if not (isinstance(width, int | float) and -math.inf < width < math.inf):
         return MIN_WIDTH
     return round(min(MAX_WIDTH, max(MIN_WIDTH, width)))
 
