@@ -6,7 +6,10 @@ import torch
 from timm.data import create_transform, resolve_model_data_config
 
 import dynamicvit.timm  # noqa: F401
+from dynamicvit.errors import SettingError
 from dynamicvit.models.registry import create_model, list_models
+from dynamicvit.models.timm_vit import from_timm
+from dynamicvit.weights.available import load_model
 from dynamicvit.weights.io import save_model
 
 NAME = "dynamicvit_deit_small_patch16_224"
@@ -43,3 +46,42 @@ def test_pretrained_means_the_weights_of_that_name(tmp_path, monkeypatch):
     save_model(own, tmp_path / "mine.safetensors")
     found = timm.create_model(NAME, pretrained=True)
     assert torch.equal(found.head.weight, own.head.weight)
+
+
+@pytest.mark.parametrize("name", [NAME, "dynamicvit_lvvit_small_patch16_224", "dynamicvit_convnext_tiny"])
+def test_the_classifier_is_replaced_under_timms_names(name, tmp_path):
+    model = create_model(name)
+    assert model.get_classifier().out_features == 1000
+    model.reset_classifier(3, ["cat", "dog", "bird"])
+    assert model.get_classifier().weight.shape == (3, model.num_features)
+    images = torch.randn(1, 3, 224, 224)
+    assert model(images, 0.7).shape == (1, 3)
+    save_model(model, tmp_path / "three.safetensors")
+    again = load_model(tmp_path / "three.safetensors")
+    assert again.class_names == ("cat", "dog", "bird")
+    assert torch.equal(again(images, 0.7), model(images, 0.7))
+
+
+def test_a_classifier_that_cannot_be_leaves_the_model_as_it_was():
+    model = create_model(NAME, **SMALL)
+    with pytest.raises(SettingError):
+        model.reset_classifier(0)
+    with pytest.raises(SettingError):
+        model.reset_classifier(2, ["one"])
+    assert (model.config.num_classes, len(model.class_names), model.get_classifier().out_features) == (1000, 1000, 1000)
+
+
+@pytest.mark.parametrize("name", [NAME, "dynamicvit_lvvit_small_patch16_224", "dynamicvit_lite0_small_patch16_224"])
+def test_features_and_head_make_the_answer(name):
+    model = create_model(name)
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(model.forward_head(model.forward_features(images, 0.5)), model(images, 0.5))
+
+
+def test_the_head_of_a_distilled_model_is_replaced_whole():
+    model = from_timm("deit_tiny_distilled_patch16_224")
+    model.reset_classifier(5)
+    assert model(torch.randn(1, 3, 224, 224)).shape == (1, 5)
+    model.reset_classifier(0)
+    assert model(torch.randn(1, 3, 224, 224)).shape == (1, model.num_features)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
@@ -229,6 +229,11 @@ class DynamicModel(
         Blocks are numbered from 0, predictors by their stage from 1. Several modules may make one part.
         """
 
+    @staticmethod
+    @abstractmethod
+    def initialise(module: nn.Module) -> None:
+        """Set a module to fresh weights as the authors do."""
+
     @property
     def selectors(self) -> tuple[str, ...]:
         """Names of the selectors that this model can be asked by, its default first."""
@@ -251,6 +256,32 @@ class DynamicModel(
     def forward_features(self, images: Tensor, keep_ratio: KeepRatio | None = None) -> Tensor:
         """Return the (B, T, C) final-norm tokens of (B, 3, H, W) images, under timm's name; dense without a ratio."""
         return self.forward_stages(images, keep_ratio).final_tokens
+
+    @property
+    def num_features(self) -> int:
+        """Width of what the classifier reads, under timm's name."""
+        return self.config.num_features
+
+    def get_classifier(self) -> nn.Module:
+        """Return the layer that gives scores to classes, under timm's name."""
+        return cast(nn.Module, self.head)
+
+    def reset_classifier(self, num_classes: int, class_names: Sequence[str] | None = None) -> None:
+        """Put fresh layers for other classes in the place of the classifier's, under timm's name.
+
+        Args:
+            class_names: one for each class; as for :func:`dynamicvit.create_model`.
+
+        Raises:
+            SettingError: the model cannot have so many classes, or there is not one name for each.
+        """
+        config = replace(self.config, num_classes=num_classes)
+        self.class_names = checked_class_names(class_names, num_classes)
+        self.config = config
+        for name in ("head", "head_dist", "aux_head"):
+            if hasattr(self, name):
+                head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+                setattr(self, name, head.apply(self.initialise).to(self.device).train(self.training))
 
     @property
     def device(self) -> torch.device:

@@ -187,6 +187,11 @@ class ModelConfig:
         return self.num_prefix_tokens
 
     @property
+    def num_features(self) -> int:
+        """Width of what the classifier reads."""
+        return self.embed_dim
+
+    @property
     def num_blocks(self) -> int:
         """Number of blocks of the whole model."""
         return self.depth
@@ -313,6 +318,11 @@ class HierarchicalConfig(ModelConfig):
     def dense(self) -> Self:
         """Return the same model without pruning stages, and so without fast paths."""
         return replace(self, prune_locations=(), trained_keep_ratios=())
+
+    @property
+    def num_features(self) -> int:
+        """Width of what the classifier reads."""
+        return self.widths[3]
 
     @property
     def num_blocks(self) -> int:

@@ -339,6 +339,10 @@ class DynamicVisionTransformer(DynamicModel):
         """
         return self.head(tokens[:, 0])
 
+    def forward_head(self, tokens: Tensor) -> Tensor:
+        """Return (B, classes) logits of what :meth:`forward_features` gave, under timm's name."""
+        return self.classify(tokens)
+
     def training_outputs(self, tokens: Tensor, keep_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return logits (B, classes) and what is distilled at every token, from (B, 1 + N, C) final-norm tokens.
 
