@@ -140,7 +140,7 @@ def test_keys_walk_over_the_patches_and_pin_one(page: Page) -> None:
     assert page.text("patch-place").startswith("Point at a patch")
 
 
-def test_tap_pins_a_patch(browser: Any, address: str) -> None:
+def test_tap_pins_a_patch_as_the_page_says(browser: Any, address: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     context.set_default_timeout(PATIENCE_MS)
     page = Page(context.new_page())
@@ -148,6 +148,7 @@ def test_tap_pins_a_patch(browser: Any, address: str) -> None:
     page.raw.locator("[data-part=root][data-painted]").wait_for()
     side = large(page).bounding_box()["width"]
     place = place_of(75)
+    assert page.text("patch-place") == "Tap a patch to follow it."
     large(page).tap(position={"x": place["x"] * side, "y": place["y"] * side})
     assert (page.text("patch-place"), published(page)["patch"]) == ("Patch in row 6, column 6", 75)
     context.close()

@@ -58,7 +58,9 @@ function showPatch(answer, patch, isPinned) {
   const { stages, grid } = answer;
   const fates = stages.map((stage) => (patch === null ? null : fateAt(stage, patch)));
   const dropped = fates.map((fate) => Boolean(fate && !fate.isKept));
-  setText("patch-place", patch === null ? dynamicvit.say("explore.patch_none") : describePlace(patch, grid));
+  const isTouched = matchMedia("(pointer: coarse)").matches;
+  const hint = isTouched ? "explore.patch_none_touch" : "explore.patch_none";
+  setText("patch-place", patch === null ? dynamicvit.say(hint) : describePlace(patch, grid));
   setText("patch-end", patch === null ? "" : describeEnd(stages, patch));
   setText("patch-why", patch === null ? "" : describeWhy(answer, patch));
   setText("patch-status", patch === null ? "" : describePatch(answer, patch, isPinned));
