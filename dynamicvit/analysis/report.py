@@ -252,7 +252,7 @@ def reproduce(report: Report, picture: str | Path | bytes | DecodedImage, checkp
 
     Args:
         report: from :func:`read_report`.
-        image: the one that the report names, as a path, as a file's bytes or decoded.
+        picture: the one that the report names, as a path, as a file's bytes or decoded.
         checkpoint: the weight file that the report names.
 
     Raises:

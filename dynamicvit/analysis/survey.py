@@ -50,7 +50,7 @@ class Survey:
     """The images so far; :meth:`including` gives a survey with one more.
 
     Attributes:
-        images: in the order in which they came.
+        pictures: in the order in which they came.
         times_kept: (S, rows, columns) number of images in which each of the S stages kept the patch.
     """
 

@@ -32,7 +32,7 @@ def offer_api(state: AppState) -> None:
         """Classify an image dense and pruned, and say which patches each stage keeps.
 
         Args:
-            image: an uploaded image file, as gradio_client's handle_file gives it for a file; over MCP a data URL.
+            picture: an uploaded image file, as gradio_client's handle_file gives it for a file; over MCP a data URL.
             keep_ratio: share of the tokens that the first stage keeps, 0.1 to 1.0.
             model: file name of a model of the page's list; the first of the list when empty.
             stage_ratios: one ratio for each stage, non-increasing, instead of keep_ratio.
@@ -51,7 +51,7 @@ def offer_api(state: AppState) -> None:
         """Classify an image with tokens chosen or merged in several ways, at equal multiply-adds.
 
         Args:
-            image: an uploaded image file; over MCP a data URL.
+            picture: an uploaded image file; over MCP a data URL.
             keep_ratio: share of the tokens that the first stage keeps, 0.1 to 1.0.
             model: file name of a model of the page's list; the first of the list when empty.
             seed: of the random choice.
@@ -65,7 +65,7 @@ def offer_api(state: AppState) -> None:
         """Classify an image at every keep ratio from 1.00 to 0.10.
 
         Args:
-            image: an uploaded image file; over MCP a data URL.
+            picture: an uploaded image file; over MCP a data URL.
             model: file name of a model of the page's list; the first of the list when empty.
 
         Returns:

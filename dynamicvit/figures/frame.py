@@ -30,7 +30,7 @@ def stage_frame(
     """Draw an image and its stages in rows of ``columns``, each with its caption below, and a line for all at the end.
 
     Args:
-        image: (H, W, 3) uint8 RGB, what the model saw, square.
+        picture: (H, W, 3) uint8 RGB, what the model saw, square.
         kept_patches: row-major indices in the grid that each of the S stages keeps.
         grid: rows and columns of patches.
         captions: S + 1 lines; longer ones are cut.

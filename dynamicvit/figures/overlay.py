@@ -17,7 +17,7 @@ def fade_dropped(
     """Blend every patch that is not kept towards white and leave the kept ones untouched.
 
     Args:
-        image: (H, W, 3) uint8 RGB, any size; patch borders fall on the nearest pixel.
+        picture: (H, W, 3) uint8 RGB, any size; patch borders fall on the nearest pixel.
         kept_patches: row-major indices in the grid.
         grid: rows and columns of patches.
         strength: 0 leaves dropped patches as they are, 1 makes them white.
