@@ -17,8 +17,8 @@ from dynamicvit.models.registry import list_models, model_config
 from dynamicvit.models.timm_vit import describe_timm, is_timm_name
 from dynamicvit.training.crops import Augmentation, Mixing
 from dynamicvit.training.optimizer import Schedule
+from dynamicvit.weights.available import TIMM
 
-TIMM = "timm:"
 _SPARSIFIED = "dynamicvit_deit_small_patch16_224"
 DESCRIPTION = """Train a model that drops tokens.
 

@@ -14,13 +14,13 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from dynamicvit.errors import CheckpointError, SettingError
-from dynamicvit.models.config import ModelConfig
+from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.lite0 import Lite0Embedding
 from dynamicvit.models.registry import create_model
 from dynamicvit.models.vit import Block, DynamicVisionTransformer
 from dynamicvit.training.objective import Batch, embed
-from dynamicvit.training.options import TIMM
 from dynamicvit.training.teacher import ATTENDED, create_timm_network
+from dynamicvit.weights.available import TIMM
 from dynamicvit.weights.foreign import timm_preprocessing
 from dynamicvit.weights.io import read_shapes, read_weights
 
@@ -93,8 +93,8 @@ def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], sour
     """Copy start weights into a model.
 
     Predictors that the weights lack keep their initialisation, and predictors that the model lacks are passed over.
-    A head for another number of classes is left out, and may be missing; the position embedding is resampled to the
-    model's grid.
+    A head for another number of classes is left out, and a model of timm may have none; the position embedding is
+    resampled to the model's grid.
 
     Returns:
         Whether the model's head is new.
@@ -104,7 +104,9 @@ def load_start(model: DynamicVisionTransformer, weights: dict[str, Tensor], sour
     """
     expected = model.state_dict()
     found = {name: value for name, value in weights.items() if name in expected or not name.startswith(_PREDICTORS)}
-    has_new_head = "head.weight" not in found or found["head.weight"].shape != expected["head.weight"].shape
+    may_lack_head = isinstance(model.config, TimmViTConfig)  # such as DINOv2, which gives features alone
+    head = found.get("head.weight", None if may_lack_head else expected["head.weight"])
+    has_new_head = head is None or head.shape != expected["head.weight"].shape
     if has_new_head:
         found = {name: value for name, value in found.items() if not name.startswith(_HEADS)}
     if "pos_embed" in found:
