@@ -4,7 +4,7 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 app && install -d -o app /data /app
 WORKDIR /app
 
-# torch's own index has wheels without CUDA libraries, 5 GB smaller; versions are those of requirements.txt.
+# torch's own index has wheels without CUDA libraries; versions are those of requirements.txt.
 COPY requirements.txt .
 RUN sed -n 's/^torch\(vision\)\?==.*/&+cpu/p' requirements.txt > cpu.txt \
     && pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r cpu.txt -r requirements.txt
