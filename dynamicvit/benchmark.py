@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dynamicvit.costs.benchmark import device_name, synchronize
+from dynamicvit.costs.benchmark import device_name, synchronize, take_turns
 from dynamicvit.costs.macs import MacCounter
 from dynamicvit.errors import DynamicViTError, SettingError
 from dynamicvit.models.base import DynamicModel
@@ -35,7 +34,6 @@ from dynamicvit.weights.available import load_model
 
 DENSE = "dense"
 TIMM = "timm's dense"
-WARM_UP = 2
 BLOCKS = "bfloat16-blocks"
 PRECISIONS = {"float32": None, BLOCKS: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -130,30 +128,13 @@ def gmacs(model: DynamicModel, ratio: float | None, selector: str | None, image_
 
 
 @torch.inference_mode()
-def take_turns(
-    rivals: Sequence[Contender], images: Tensor, precision: torch.dtype | None, seconds: float, most_rounds: int
-) -> tuple[list[list[float]], list[float | None]]:
-    """Return for each rival its milliseconds in every round and its peak of GPU memory in MB.
-
-    Each round runs all of them, in an order that is drawn anew: what slows the machine down hits all alike.
-    """
-
-    def once(rival: Contender) -> float:
-        begin = time.perf_counter()
-        with autocast(images.device, precision):
-            rival.call(images)
-        synchronize(images.device)
-        return 1e3 * (time.perf_counter() - begin)
-
-    peaks = [peak_memory(partial(once, rival), images.device) for rival in rivals for _ in range(WARM_UP)][1::WARM_UP]
-    times: list[list[float]] = [[] for _ in rivals]
-    order, begin = list(range(len(rivals))), time.perf_counter()
-    chance = random.Random(0)
-    while len(times[0]) < most_rounds and (len(times[0]) < 3 or time.perf_counter() - begin < seconds):
-        chance.shuffle(order)
-        for index in order:
-            times[index].append(once(rivals[index]))
-    return times, peaks
+def milliseconds(call: Callable[[Tensor], Any], images: Tensor, precision: torch.dtype | None) -> float:
+    """Return how long one batch takes."""
+    begin = time.perf_counter()
+    with autocast(images.device, precision):
+        call(images)
+    synchronize(images.device)
+    return 1e3 * (time.perf_counter() - begin)
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[Any]:
@@ -193,11 +174,14 @@ def measure(
     model = in_bfloat16(copy.deepcopy(model)) if precision == BLOCKS else model
     rivals = contenders(model, name, ratios, selectors, image_size)
     images = torch.randn(batch, 3, image_size, image_size, device=model.device)
-    times, peaks = take_turns(rivals, images, PRECISIONS[precision], seconds, most_rounds)
+    tasks = [partial(milliseconds, rival.call, images, PRECISIONS[precision]) for rival in rivals]
+    peaks = [peak_memory(task, images.device) for task in tasks]
+    rounds = take_turns(tasks, max_rounds=most_rounds, budget_ms=1e3 * seconds)
     base = rivals[0]
     found = []
-    for rival, own, peak in zip(rivals, times, peaks, strict=True):
-        speedup = median(one / other for one, other in zip(times[0], own, strict=True))
+    for index, (rival, peak) in enumerate(zip(rivals, peaks, strict=True)):
+        own = [times[index] for times in rounds]
+        speedup = median(times[0] / times[index] for times in rounds)
         ideal = base.gmacs / rival.gmacs if base.gmacs and rival.gmacs else None
         low, *_, high = quantiles(own, n=10, method="inclusive")
         found.append(
@@ -247,15 +231,6 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def processor() -> str:
-    """Return the name of this machine's processor, as far as it says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "a processor that does not say its name"
-
-
 def read_model(source: str, image_size: int | None) -> DynamicModel:
     """Return a model with its weights where there are some, else with fresh ones: they take as long."""
     try:
@@ -303,8 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = run(options)
     except DynamicViTError as error:
         sys.exit(str(error))
-    device = torch.device(options.device)
-    where = device_name(device) if device.type == "cuda" else f"{processor()}, {torch.get_num_threads()} threads"
+    where = device_name(options.device)
     about = f"{where}, torch {torch.__version__}, {date.today().isoformat()}; fresh weights where there are none here."
     sys.stdout.write(f"{as_table(rows)}\n\n{about}\n")
     if options.json is not None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dynamicvit import benchmark
-from dynamicvit.benchmark import Contender, contenders, main, measure, take_turns
+from dynamicvit.benchmark import contenders, main, measure, milliseconds
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
@@ -23,17 +23,10 @@ def model():
     return create_model(TINY).eval()
 
 
-def test_a_slower_rival_is_slower_by_what_it_takes(monkeypatch):
-    clock = iter(range(10**6))
-    ticks = {"quick": 1, "slow": 4}
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: float(next(clock)))
-
-    def takes(name):
-        return lambda images: [benchmark.time.perf_counter() for _ in range(ticks[name] - 1)]
-
-    rivals = [Contender(name, takes(name), None) for name in ticks]
-    times, _ = take_turns(rivals, torch.zeros(1, 3, 8, 8), None, seconds=10**6, most_rounds=5)
-    assert times == [[1e3] * 5, [4e3] * 5]
+def test_milliseconds_are_those_of_the_call(monkeypatch):
+    clock = iter([1.0, 1.25])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    assert milliseconds(torch.sum, torch.zeros(1, 3, 8, 8), None) == 250.0
 
 
 def test_the_baseline_is_timms_model_of_that_name():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,24 +81,26 @@ def time_pair(
     """
     run_dense = partial(_timed_forward, model, images, None, None)
     run_pruned = partial(_timed_forward, model, images, keep_ratio, selector)
-    rounds = take_turns(run_dense, run_pruned, max_rounds=max_rounds, budget_ms=budget_ms, execute=execute)
+    rounds = take_turns([run_dense, run_pruned], max_rounds=max_rounds, budget_ms=budget_ms, execute=execute)
     dense_ms, pruned_ms = map(list, zip(*rounds, strict=True))
     speedup = float(np.median(np.divide(dense_ms, pruned_ms)))
     return PairTiming(_timing(dense_ms), _timing(pruned_ms), speedup, runs_on(model), len(images))
 
 
 def take_turns(
-    first: Callable[[], Result],
-    second: Callable[[], Result],
+    tasks: Sequence[Callable[[], Result]],
     *,
     max_rounds: int,
     budget_ms: float,
     execute: Execute | None = None,
-) -> list[tuple[Result, Result]]:
-    """Call two functions in turn, after one warm-up of each, and return what they gave in each round.
+) -> list[tuple[Result, ...]]:
+    """Return what each of several functions gave in each round, after one warm-up of each.
+
+    Every round calls all of them, so that what slows the machine down hits all alike, in an order that changes from
+    round to round: none always runs with what the same other one left in the caches.
 
     Args:
-        first, second: what is to be compared.
+        tasks: what is to be compared.
         max_rounds: stop after so many rounds, at least 3.
         budget_ms: start no further round once so much time has passed since the first, waiting included; 3 rounds are
             always run.
@@ -106,17 +108,21 @@ def take_turns(
             given.
     """
     execute = execute or at_once
-    rounds: list[tuple[Result, Result]] = []
-    execute(lambda: (first(), second()))
+    rounds: list[tuple[Result, ...]] = []
+
+    def run(order: Sequence[int]) -> tuple[Result, ...]:
+        results = {index: tasks[index]() for index in order}
+        return tuple(results[index] for index in range(len(tasks)))
+
+    forwards = range(len(tasks))
+    execute(partial(run, forwards))
     start = time.perf_counter()
     for finished in range(max(MIN_ROUNDS, max_rounds)):
         if finished >= MIN_ROUNDS and (time.perf_counter() - start) * 1e3 >= budget_ms:
             break
-        # In changing order, so that neither always runs with what the other left in the caches.
-        if finished % 2:
-            rounds.append(execute(lambda: (second(), first()))[::-1])
-        else:
-            rounds.append(execute(lambda: (first(), second())))
+        turn = finished // 2 % len(tasks)
+        order = [*forwards[turn:], *forwards[:turn]]
+        rounds.append(execute(partial(run, order[::-1] if finished % 2 else order)))
     return rounds
 
 

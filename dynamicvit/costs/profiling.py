@@ -108,8 +108,10 @@ def profile(
     count_pruned = partial(_counted_parts, model, images, keep_ratio, selector)
     outlines = execute(lambda: (count_dense(), count_pruned()))
     rounds = take_turns(
-        partial(_timed_parts, model, images, None, None),
-        partial(_timed_parts, model, images, keep_ratio, selector),
+        [
+            partial(_timed_parts, model, images, None, None),
+            partial(_timed_parts, model, images, keep_ratio, selector),
+        ],
         max_rounds=max_rounds,
         budget_ms=budget_ms,
         execute=execute,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dynamicvit.costs import benchmark
-from dynamicvit.costs.benchmark import PairTiming, Timing, device_name, time_pair
+from dynamicvit.costs.benchmark import PairTiming, Timing, device_name, take_turns, time_pair
 from dynamicvit.errors import SettingError
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
@@ -50,10 +50,22 @@ def test_dropping_most_tokens_of_a_larger_input_is_faster():
     assert time_pair(model, torch.zeros(1, 3, 128, 128), 0.1, max_rounds=5, budget_ms=60_000).is_faster
 
 
-def test_each_is_warmed_up_once_and_then_they_take_turns_in_alternating_order(model, passes):
+def test_each_is_warmed_up_once_and_then_each_is_first_as_often_as_the_other(model, passes):
     time_pair(model, IMAGES, 0.5, max_rounds=4, budget_ms=60_000)
     assert passes[:2] == ["dense", "pruned"]
-    assert passes[2:] == ["dense", "pruned", "pruned", "dense"] * 2
+    assert passes[2:] == ["dense", "pruned", "pruned", "dense"] + ["pruned", "dense", "dense", "pruned"]
+
+
+def test_each_of_three_runs_at_every_place_and_after_each_other():
+    calls: list[str] = []
+
+    def named(name):
+        return lambda: calls.append(name) or name
+
+    rounds = take_turns([named("a"), named("b"), named("c")], max_rounds=6, budget_ms=60_000)
+    assert rounds == [("a", "b", "c")] * 6
+    orders = ["".join(calls[start : start + 3]) for start in range(3, len(calls), 3)]
+    assert sorted(orders) == ["abc", "acb", "bac", "bca", "cab", "cba"]
 
 
 def test_speedup_is_the_median_of_the_rounds_ratios(model, passes):
