@@ -64,10 +64,13 @@ function showFile(file, { name, note }, format) {
 
 // Link ------------------------------------------------------------------------------------------------------------
 
+/** The same link leaves the field alone: what is selected in it, and what is said of it. */
 function showLink() {
-  if (!dynamicvit.link) return;
-  part("link").value = dynamicvit.link.url;
-  setText("link-state", dynamicvit.link.holdsPicture ? "" : dynamicvit.say("export.link_upload"));
+  const field = part("link");
+  if (!dynamicvit.link || field.value === dynamicvit.link.url) return;
+  field.value = dynamicvit.link.url;
+  if (document.activeElement === field) field.select();
+  setText("link-state", uploadNote());
 }
 
 async function copyLink() {
@@ -101,7 +104,7 @@ async function onFile() {
 function onLanguage() {
   dynamicvit.translate(element);
   showWhat();
-  showLink();
+  setText("link-state", uploadNote());
 }
 
 part("files").addEventListener("click", (event) => {
@@ -116,4 +119,5 @@ dynamicvit.on("scene", onScene);
 dynamicvit.on("link", showLink);
 dynamicvit.on("language", onLanguage);
 onLanguage();
+showLink();
 onScene(dynamicvit.scene);
