@@ -196,6 +196,15 @@ def test_main_story_fits_one_screen(page: Page) -> None:
     assert story["y"] + story["height"] < 880
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_main_story_fits_a_projector_without_scrolling(open_page: Any, language: str) -> None:
+    raw = open_page(1280, 720, f"?__theme=light&lang={language}").raw
+    raw.wait_for_function("/[0-9]/.test(document.querySelector('[data-part=time-saved]').textContent)")
+    for place in (".headline", ".views", ".predictions", "[data-part=time-row]", ".look"):
+        box = raw.locator(f".explorer {place}").bounding_box()
+        assert box["y"] + box["height"] <= 720, place
+
+
 @pytest.mark.parametrize("width", [320, 390, 1024])
 def test_narrow_screen_has_no_horizontal_scroll(open_page: Any, width: int) -> None:
     page = open_page(width=width, height=844)
