@@ -193,8 +193,8 @@ def describe_analysis(
             "label": words("explore.input_alt", title=title),
         },
         "stages": [_stage(stage, analysis.num_patches, depth, words) for stage in analysis.stages],
-        "dense": [_prediction(prediction) for prediction in analysis.dense.top],
-        "pruned": [_prediction(prediction) for prediction in analysis.pruned.top],
+        "dense": [_prediction(prediction, words) for prediction in analysis.dense.top],
+        "pruned": [_prediction(prediction, words) for prediction in analysis.pruned.top],
         "pruned_aside": _budget_aside(budget, words),
         "all": analysis.num_patches,
         "dropped": analysis.num_patches - len(analysis.stages[-1].kept_patches),
@@ -287,9 +287,9 @@ def _in_units(score: float) -> int:
     return round(score * SCORE_UNITS)
 
 
-def _prediction(prediction: Prediction) -> dict[str, Any]:
+def _prediction(prediction: Prediction, words: Words) -> dict[str, Any]:
     share = prediction.probability
-    return {"label": prediction.label, "share": round(share, 4), "percent": probability(share)}
+    return {"label": words.class_name(prediction.label), "share": round(share, 4), "percent": probability(share)}
 
 
 def _confidence(dense: Classification, pruned: Classification, words: Words) -> str:
@@ -325,8 +325,8 @@ def _summary(analysis: Analysis, title: str, words: Words) -> str:
         title=title,
         counts=words.listed([str(len(stage.kept_patches)) for stage in analysis.stages]),
         all=analysis.num_patches,
-        dense=analysis.dense.top[0].label,
-        pruned=analysis.pruned.top[0].label,
+        dense=words.class_name(analysis.dense.top[0].label),
+        pruned=words.class_name(analysis.pruned.top[0].label),
         saved=percent(analysis.saved_share),
     )
 

@@ -81,10 +81,16 @@ def build(state: AppState) -> gr.Blocks:
 
 
 def _head_scripts(shared: str) -> str:
-    """Return the scripts that run before any component: the texts of all languages, then what the components share."""
-    texts = json.dumps({language: words_in(language).texts for language in LANGUAGES}, ensure_ascii=False)
-    inert = texts.replace("</", "<\\/")  # a text cannot end the script
-    return f"<script>const dynamicvitTexts = {inert};</script><script>{shared}</script>"
+    """Return the scripts that run before any component: the words of all languages, then what the components share."""
+    texts = _script_value({language: words_in(language).texts for language in LANGUAGES})
+    classes = _script_value({language: words_in(language).classes for language in LANGUAGES})
+    words = f"const dynamicvitTexts = {texts};const dynamicvitClasses = {classes};"
+    return f"<script>{words}</script><script>{shared}</script>"
+
+
+def _script_value(value: object) -> str:
+    """Return a value as JavaScript, in which no text can end the script."""
+    return json.dumps(value, ensure_ascii=False).replace("</", "<\\/")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,14 +21,19 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Words:
-    """The texts of one language."""
+    """The texts of one language, and what it calls ImageNet's classes where that is not their English name."""
 
     language: str
     texts: dict[str, str]
+    classes: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of a key with its ``{names}`` filled in."""
         return self.texts[key].format(**values)
+
+    def class_name(self, name: str) -> str:
+        """Return the name of a class in this language; as it is where none is known, as of a model's own classes."""
+        return self.classes.get(name, name)
 
     def listed(self, items: Sequence[str]) -> str:
         """Join items into a list as one says it."""
@@ -43,16 +48,23 @@ def words_in(language: object) -> Words:
 
 @cache
 def _read(language: str) -> Words:
-    texts = (Path(__file__).parent / "texts" / f"{language}.json").read_text(encoding="utf-8")
-    return Words(language, json.loads(texts))
+    folder = Path(__file__).parent / "texts"
+    texts = json.loads((folder / f"{language}.json").read_text(encoding="utf-8"))
+    return Words(language, texts, _class_names(folder / f"classes_{language}.txt"))
+
+
+def _class_names(path: Path) -> dict[str, str]:
+    """Return what a language calls the classes, by their English names; nothing without a list."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return dict(line.split("\t", 1) for line in lines if not line.startswith("#"))
 
 
 def page_captions(words: Words) -> Captions:
     """Return the captions of a figure inside the page, which the browser's own fonts write."""
     said: dict[str, Any] = {
-        one.name: words.texts[f"figure.{one.name}"] for one in fields(Captions) if one.name != "fonts"
+        one.name: words.texts[f"figure.{one.name}"] for one in fields(Captions) if one.type == "str"
     }
-    return Captions(**said)
+    return Captions(**said, classes=words.classes)
 
 
 def file_captions(words: Words) -> tuple[Captions, bool]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 DEFAULT_FONT = "DejaVu Sans"  # matplotlib brings it along
@@ -26,6 +27,7 @@ class Captions:
 
     Attributes:
         fonts: families to write with; the first one that has a character is used for it.
+        classes: what to call classes, by the model's names of them; a class that is not here keeps its name.
     """
 
     keep_ratio: str = "keep ratio {numbers}"
@@ -49,10 +51,15 @@ class Captions:
     scores: str = "keep scores {low} to {high}"
     answer: str = "Answer"
     fonts: tuple[str, ...] = (DEFAULT_FONT,)
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     def written_with(self, fonts: tuple[str, ...]) -> Self:
         """Return the same words in other fonts."""
         return replace(self, fonts=fonts)
+
+    def class_name(self, name: str) -> str:
+        """Return what to call a class."""
+        return self.classes.get(name, name)
 
 
 ENGLISH = Captions()

@@ -116,7 +116,7 @@ def _draw_answer(canvas: Canvas, analysis: Analysis, x: float, captions: Caption
     canvas.text(x, y, captions.answer, 14, TEXT, weight="bold")
     for place, best in enumerate(analysis.pruned.top[:SHOWN_CLASSES]):
         row = y + 26 + 34 * place
-        canvas.text(x, row, shortened(best.label, 19), 13, TEXT)
+        canvas.text(x, row, shortened(captions.class_name(best.label), 19), 13, TEXT)
         canvas.text(x + width, row, percent_text(best.probability), 13, TEXT, ha="right")
         canvas.rectangle(x, row + 6, width, 5, LINE)
         canvas.rectangle(x, row + 6, width * best.probability, 5, KEPT)

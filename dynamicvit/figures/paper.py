@@ -46,7 +46,9 @@ def paper_figure(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
     ):
         best = result.top[0]
         canvas.text(0, side + y, name, 6.5, QUIET)
-        answer = f"{shortened(best.label, 24)} {best.probability:.0%}, {result.macs.gmacs:.2f} GMACs"
+        answer = (
+            f"{shortened(captions.class_name(best.label), 24)} {best.probability:.0%}, {result.macs.gmacs:.2f} GMACs"
+        )
         canvas.text(WIDTH, side + y, answer, 6.5, ha="right")
     return canvas.figure
 

@@ -99,17 +99,19 @@ def _draw_answers(canvas: Canvas, report: Report, settings: str, captions: Capti
     analysis = report.analysis
     sign, verdict, color = ("✓", captions.same, KEPT) if analysis.agrees else ("≠", captions.different, DROPPED)
     canvas.text(MARGIN, 764, f"{sign} {verdict}", 28, color, weight="bold")
-    _draw_answer(canvas, MARGIN, captions.dense, analysis.dense, DENSE)
-    _draw_answer(canvas, MARGIN + 560, captions.pruned.format(settings=settings), analysis.pruned, KEPT)
+    _draw_answer(canvas, MARGIN, captions.dense, analysis.dense, DENSE, captions)
+    _draw_answer(canvas, MARGIN + 560, captions.pruned.format(settings=settings), analysis.pruned, KEPT, captions)
 
 
-def _draw_answer(canvas: Canvas, x: float, heading: str, result: Classification, color: str) -> None:
+def _draw_answer(
+    canvas: Canvas, x: float, heading: str, result: Classification, color: str, captions: Captions
+) -> None:
     width = 500
     canvas.text(x, 812, heading, 21, QUIET)
     for place, best in enumerate(result.top[:CLASSES]):
         y = 858 + 58 * place
         weight = "normal" if place else "bold"
-        canvas.text(x, y, shortened(best.label), 23, weight=weight)
+        canvas.text(x, y, shortened(captions.class_name(best.label)), 23, weight=weight)
         canvas.text(x + width, y, percent_text(best.probability), 23, weight=weight, ha="right")
         canvas.rectangle(x, y + 10, width, 9, LINE)
         canvas.rectangle(x, y + 10, width * best.probability, 9, color)

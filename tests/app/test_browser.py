@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,16 @@ def test_main_story_fits_a_projector_without_scrolling(open_page: Any, language:
     for place in (".headline", ".views", ".predictions", "[data-part=time-row]", ".look"):
         box = raw.locator(f".explorer {place}").bounding_box()
         assert box["y"] + box["height"] <= 720, place
+
+
+def test_chinese_page_names_classes_in_chinese(open_page: Any) -> None:
+    page = open_page(query="?__theme=light&lang=zh")
+    names = page.raw.locator("[data-part=dense] .name")
+    names.filter(has_text=re.compile(r"[\u4e00-\u9fff]")).nth(4).wait_for()
+    first = names.first.inner_text()
+    assert first in page.text("headline")
+    page.raw.get_by_role("tab", name="比较").click()
+    page.raw.locator(f"#compare .card[data-method=none] .answer:text-is('{first}')").wait_for()
 
 
 @pytest.mark.parametrize("width", [320, 390, 1024])

@@ -13,6 +13,7 @@ from dynamicvit.app import words as module
 from dynamicvit.app.tabs import TABS
 from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, words_in
 from dynamicvit.figures.captions import Captions
+from dynamicvit.labels import default_class_names
 
 APP = Path(module.__file__).parent
 OTHERS = [language for language in LANGUAGES if language != DEFAULT_LANGUAGE]
@@ -69,7 +70,7 @@ def test_every_text_is_used() -> None:
         key for key in texts(DEFAULT_LANGUAGE) if f'"{key}"' not in sources and not key.startswith(("tab.", "figure."))
     ]
     assert not unused
-    captions = {f"figure.{one.name}" for one in fields(Captions) if one.name != "fonts"}
+    captions = {f"figure.{one.name}" for one in fields(Captions) if one.type == "str"}
     assert captions == {key for key in texts(DEFAULT_LANGUAGE) if key.startswith("figure.")}
 
 
@@ -84,3 +85,16 @@ def test_unknown_languages_get_the_default_words(language: object) -> None:
 )
 def test_lists_are_said_as_one_says_them(items: list[str], english: str, chinese: str) -> None:
     assert (words_in("en").listed(items), words_in("zh").listed(items)) == (english, chinese)
+
+
+def test_every_class_of_imagenet_has_a_chinese_name_of_its_own() -> None:
+    names = default_class_names(1000)
+    said = [words_in("zh").class_name(name) for name in names]
+    assert list(words_in("zh").classes) == list(names)
+    assert len(set(said)) == 1000
+    assert (said[0], said[-1]) == ("丁鲷", "卫生纸")
+
+
+def test_a_class_that_is_not_imagenets_keeps_its_name() -> None:
+    assert words_in("zh").class_name("my own class") == "my own class"
+    assert words_in("en").class_name("tench") == "tench"

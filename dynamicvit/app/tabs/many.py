@@ -288,8 +288,8 @@ def table_of(survey: Survey, words: Words) -> Payload:
     rows = [
         [
             picture.name,
-            picture.dense.label,
-            picture.pruned.label,
+            words.class_name(picture.dense.label),
+            words.class_name(picture.pruned.label),
             round(100 * picture.pruned.probability, 1),
             words("many.yes") if picture.agrees else words("many.no"),
             round(picture.saved_gmacs, 3),

@@ -65,7 +65,7 @@ def chart(
     timed = [_timed(state, opened, loaded, ratio) for ratio in _swept_list(ratios)]
     points, timings = [one.point for one in timed], [one.timing for one in timed]
     dense = state.prepared(opened, loaded).dense
-    y_title = words("sweep.confidence_in", label=dense.top[0].label)
+    y_title = words("sweep.confidence_in", label=words.class_name(dense.top[0].label))
     figure = draw_sweep(points, dense, width=checked_width(width), x_title=words("sweep.ratio"), y_title=y_title)
     return {
         "svg": to_svg(figure),
@@ -144,7 +144,7 @@ def verdict(points: Sequence[SweepPoint], dense: Classification, words: Words) -
         sentences.append(words("sweep.returns", ratios=ratios))
     best = dense.top[0]
     if best.probability < LOW_CONFIDENCE:
-        sentences.append(words("sweep.unsure", label=best.label, share=probability(best.probability)))
+        sentences.append(words("sweep.unsure", label=words.class_name(best.label), share=probability(best.probability)))
     return " ".join(sentences)
 
 
@@ -154,7 +154,7 @@ def _holds(stable: StableRange, is_complete: bool, words: Words) -> str:
         assert last is not None
         key = "sweep.everywhere" if is_complete else "sweep.so_far"
         return words(key, ratio=f"{last.keep_ratio:.2f}", saved=percent(last.saved_share))
-    changed = {"flip": f"{flip.keep_ratio:.2f}", "answer": flip.answer.label}
+    changed = {"flip": f"{flip.keep_ratio:.2f}", "answer": words.class_name(flip.answer.label)}
     if last is None or not stable.drops_tokens:
         return words("sweep.never", **changed)
     return words("sweep.holds", ratio=f"{last.keep_ratio:.2f}", saved=percent(last.saved_share), **changed)

@@ -253,7 +253,8 @@ def _panels(state: AppState, loaded: LoadedModel, request: TabRequest, frame: Pi
         ),
     ]
     best = answer.prediction
-    headline = words("video.answer", time=f"{at_second:.1f}", label=best.label, share=percent(best.probability))
+    label, share = words.class_name(best.label), percent(best.probability)
+    headline = words("video.answer", time=f"{at_second:.1f}", label=label, share=share)
     picture = display_crop(image, crop, PANEL_PIXELS)
     columns = 2 if request.is_narrow else len(captions)
     return stage_frame(picture, answer.kept_patches, grid, captions, headline, columns)

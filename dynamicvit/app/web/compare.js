@@ -106,7 +106,7 @@ function showCard(method) {
   append(head, "p", dynamicvit.say(NAMES[method][1], { seed: seed() }), { class: "quiet" });
   const canvas = append(node, "canvas", "", { role: "img", "aria-label": imageText(method, card, all) });
   const facts = append(node, "div", "", { class: "facts" });
-  append(facts, "p", card.label, { class: "answer" });
+  append(facts, "p", dynamicvit.className(card.label), { class: "answer" });
   append(facts, "p", card.percent);
   append(facts, "span", "", { class: "bar" }).style.setProperty("--share", card.share);
   showAgreement(facts, method, card);

@@ -1,5 +1,6 @@
 // Runs in the page's head, before any component: what the components share in the browser.
-// `dynamicvitTexts` (language -> key -> text) is defined just before.
+// `dynamicvitTexts` (language -> key -> text) and `dynamicvitClasses` (language -> English name -> name) are defined just
+// before.
 "use strict";
 
 window.dynamicvit = (() => {
@@ -51,6 +52,11 @@ window.dynamicvit = (() => {
     /** Gives the text of a key with its {names} filled in. */
     say(key, values = {}) {
       return dynamicvitTexts[language][key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+    },
+    /** Gives the name of a class in the page's language; as it is where none is known. */
+    className(name) {
+      const names = dynamicvitClasses[language];
+      return Object.hasOwn(names, name) ? names[name] : name;
     },
     /** Fills what data-text names as content, and what data-text-label and -title name as attributes. */
     translate(root) {

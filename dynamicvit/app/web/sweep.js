@@ -67,6 +67,8 @@ function showTable() {
   markCurrent();
 }
 
+const answerOf = (row) => dynamicvit.className(row.answer);
+
 function showDense(dense) {
   part("rows").querySelector(".is-dense")?.remove();
   const line = append(part("rows"), "tr", "", { class: "is-dense" });
@@ -75,7 +77,7 @@ function showDense(dense) {
   for (const name of ["confidence", "gmacs"]) append(line, "td", dense[name]);
   append(line, "td", "–");
   append(line, "td", dense.time);
-  append(line, "td", dense.answer, { class: "answer", title: dense.answer });
+  append(line, "td", answerOf(dense), { class: "answer", title: answerOf(dense) });
 }
 
 function showRow(row) {
@@ -83,12 +85,12 @@ function showRow(row) {
   const name = append(line, "th", "", { scope: "row" });
   append(name, "button", row.ratio, { type: "button", class: "row-button" });
   for (const value of [row.confidence, row.gmacs, row.saved, row.time]) append(line, "td", value);
-  const answer = append(line, "td", "", { class: "answer", title: row.answer });
+  const answer = append(line, "td", "", { class: "answer", title: answerOf(row) });
   append(answer, "span", row.agrees ? "● " : "◇ ", {
     class: row.agrees ? "sign-same" : "sign-other",
     "aria-hidden": "true",
   });
-  append(answer, "span", row.agrees ? dynamicvit.say("sweep.same") : row.answer);
+  append(answer, "span", row.agrees ? dynamicvit.say("sweep.same") : answerOf(row));
   line.addEventListener("click", () => jump(row.ratio));
 }
 
@@ -152,7 +154,7 @@ function activatePoints(chart) {
   const points = [...rows().values()].map((row) => {
     const point = chart.querySelector(`[id="ratio-${row.ratio}"]`);
     const key = row.agrees ? "sweep.point_same" : "sweep.point_other";
-    const label = dynamicvit.say(key, row);
+    const label = dynamicvit.say(key, { ...row, answer: answerOf(row) });
     for (const [name, value] of Object.entries({ role: "button", tabindex: -1, "aria-label": label })) {
       point.setAttribute(name, value);
     }

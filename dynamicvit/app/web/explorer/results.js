@@ -22,7 +22,7 @@ function describeCosts({ macs }, timing) {
     const time = timing.is_slower ? "explore.headline_more_time" : "explore.headline_less_time";
     costs.push(dynamicvit.say(time, { share: timing.saved.replace("−", "") }));
   }
-  return listed(costs);
+  return costs.join(dynamicvit.say("explore.headline_and"));
 }
 
 function showPredictions(answer) {
