@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dynamicvit.analysis.alike import most_alike
 from dynamicvit.analysis.comparison import Basis, Comparison, compare
 from dynamicvit.analysis.results import (
     Analysis,
@@ -94,6 +95,10 @@ class PreparedImage:
         settings = AnalysisSettings(as_budget(keep_ratio), selector or self.model.selectors[0], seed)
         analysis = analyze(self.model, self.begun, settings, dense=self.dense, top=top)
         return replace(analysis, seen=(self.image, self.crop))
+
+    def most_alike(self, analysis: Analysis, count: int = 3) -> tuple[tuple[int, ...], ...]:
+        """Return for each patch the kept ones most like it; as :func:`dynamicvit.analysis.alike.most_alike`."""
+        return most_alike(self.begun.start.tokens[0, -analysis.num_patches :], analysis.stages, count)
 
     def compare(
         self,

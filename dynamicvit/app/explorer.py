@@ -141,15 +141,16 @@ def analyse(
     """Return what the explorer shows of an image under settings as :func:`checked_budget` takes them."""
     opened, loaded, budget, words = state.image(image), state.load(model), checked_budget(settings), words_in(language)
     title = opened.title or words("picture.yours")
-    analysis = state.analysis(opened, loaded, budget)
+    analysis, prepared = state.analysis(opened, loaded, budget), state.prepared(opened, loaded)
     described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
     notes = [
-        words("picture.small") if state.prepared(opened, loaded).caution else "",
+        words("picture.small") if prepared.caution else "",
         words("model.not_learned") if analysis.settings.selector != "predictor" else "",
         described["note"],
     ]
     asked = {"image": opened.key, "model": loaded.entry.key, "settings": budget.to_json(), "language": words.language}
-    return {**asked, **described, "note": " ".join(filter(None, notes))}
+    alike = prepared.most_alike(analysis)
+    return {**asked, **described, "alike": alike, "note": " ".join(filter(None, notes))}
 
 
 @user_errors

@@ -105,6 +105,28 @@ def test_same_patch_is_marked_in_every_view(page: Page) -> None:
     assert page.text("patch-place").startswith("Point at a patch")
 
 
+def test_kept_patches_that_are_most_alike_are_shown_and_framed(page: Page) -> None:
+    tiles = page.raw.locator("[data-part=patch-tiles] canvas")
+    border = """(patch) => {
+      const canvas = document.querySelector("[data-part=large]"), cell = canvas.width / 14;
+      const [x, y] = [Math.round((patch % 14) * cell), Math.round(Math.floor(patch / 14) * cell)];
+      return [...canvas.getContext("2d").getImageData(x, y, 1, cell).data].join();
+    }"""
+    before = [page.raw.evaluate(border, patch) for patch in range(GRID * GRID)]
+    point_at(page, 90)
+    dropped_at = int(page.text("patch-end")[-1]) if "dropped" in page.text("patch-end") else 3
+    rows_and_columns = [re.findall(r"\d+", tile.get_attribute("title")) for tile in tiles.all()]
+    alike = [(int(row) - 1) * GRID + int(column) - 1 for row, column in rows_and_columns]
+    assert len(set(alike) - {90}) == 3
+    assert all(page.raw.evaluate(border, patch) != before[patch] for patch in alike)
+    for patch in alike:
+        point_at(page, patch)
+        assert row(page, "patch-ranks")[dropped_at - 1] != DASH
+        assert row(page, "patch-places")[dropped_at - 1][0] != MINUS
+    page.raw.mouse.move(5, 5)
+    assert (tiles.count(), page.text("patch-alike")) == (0, "")
+
+
 def test_click_pins_a_patch_until_the_second_click_or_escape(page: Page) -> None:
     point_at(page, 47, click=True)
     point_at(page, 100)

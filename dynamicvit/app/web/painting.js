@@ -34,7 +34,7 @@ const LAYERS = {
 /**
  * Paints one view.
  * `view`: {pixels, grid: [rows, columns], stage: a stage of the answer or null for the input, mark: patch or null,
- * isPinned}; `look`: {layer, outline, grid}; `colours`: what paintColours gives.
+ * isPinned, and where they are to be framed `alike`: patches}; `look`: {layer, outline, grid}; `colours`: what paintColours gives.
  */
 function paintView(canvas, view, look, colours) {
   const side = Math.round(canvas.clientWidth * (window.devicePixelRatio || 1));
@@ -50,6 +50,7 @@ function paintView(canvas, view, look, colours) {
   }
   if (look.grid) strokeGrid(context, frame);
   if (view.stage && look.outline) strokeOutline(context, frame);
+  if (view.alike) strokeAlike(context, frame);
   if (view.mark !== null) strokeMark(context, frame);
 }
 
@@ -160,6 +161,16 @@ function strokeMark(context, { side, mark, isPinned, cell }) {
   context.lineJoin = "miter";
   strokeLines(context, frame, "#000", 2.5 * width);
   strokeLines(context, frame, "#fff", width);
+}
+
+/** Draws dashed frames around the patches that are like the marked one. */
+function strokeAlike(context, { side, alike, cell }) {
+  const frames = new Path2D();
+  for (const patch of alike) frames.rect(...cell(patch));
+  strokeLines(context, frames, "#000", side / 100);
+  context.setLineDash([side / 70, side / 110]);
+  strokeLines(context, frames, "#fff", side / 200);
+  context.setLineDash([]);
 }
 
 function strokeLines(context, path, colour, width) {

@@ -64,7 +64,32 @@ function showLegend(stage) {
 
 function showMark() {
   showPatch(shown.answer, markedPatch(), pinnedPatch() !== null);
+  showAlike();
   draw();
+}
+
+/** The kept patches that look most like the marked one to the model. */
+const alikePatches = () => shown.answer.alike[markedPatch()] ?? [];
+
+function showAlike() {
+  const patches = alikePatches();
+  setText("patch-alike", patches.length ? dynamicvit.say("explore.patch_alike") : "");
+  part("patch-tiles").replaceChildren();
+  for (const patch of patches) paintPatch(append(part("patch-tiles"), "canvas", "", tileWords(patch)), patch);
+}
+
+function tileWords(patch) {
+  const place = describePlace(patch, shown.answer.grid);
+  return { role: "img", "aria-label": place, title: place };
+}
+
+/** Paints one patch, as large as the image is sharp, on a canvas of its own. */
+function paintPatch(canvas, patch) {
+  const { pixels, answer: { grid: [rows, columns] } } = shown;
+  const [width, height] = [pixels.naturalWidth / columns, pixels.naturalHeight / rows];
+  const [left, top] = [(patch % columns) * width, Math.floor(patch / columns) * height];
+  canvas.width = canvas.height = Math.max(1, Math.round(width));
+  canvas.getContext("2d").drawImage(pixels, left, top, width, height, 0, 0, canvas.width, canvas.height);
 }
 
 const look = () => ({
@@ -92,7 +117,7 @@ function draw() {
   [...part("views").children].forEach((figure, index) => {
     paintView(part("canvas", figure), view(index), look(), colours);
   });
-  paintView(part("large"), view(largeView()), look(), colours);
+  paintView(part("large"), { ...view(largeView()), alike: alikePatches() }, look(), colours);
   root.dataset.painted = Number(root.dataset.painted ?? 0) + 1;
 }
 
