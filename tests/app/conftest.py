@@ -31,9 +31,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one weight file."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    model = create_model(MODEL.removesuffix(".safetensors"))
+    # A narrow transformer: the page is tested here, and every opening of it computes for a second or two.
+    model = create_model("dynamicvit_deit_small_patch16_224", embed_dim=48, num_heads=3)
     with torch.no_grad():
         model.head.weight.mul_(8)  # random heads answer almost evenly: this gives first answers that can differ
+        for block in model.blocks:  # and random blocks change little, so that dropping tokens would, too
+            block.attn.proj.weight.mul_(3)
+            block.mlp.fc2.weight.mul_(3)
     save_model(model, folder / MODEL, metadata={"keep_ratios": "0.7"})
     return folder
 
@@ -84,27 +88,37 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    """One visitor's browser for the tests of a module: it loads Gradio's scripts once."""
+    context = browser.new_context()
+    context.add_init_script(SLOW_ANSWERS)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Any]:
+def open_page(context: Any, address: str) -> Iterator[Any]:
     """Opens pages of a size, with a query, and watches what they ask for."""
     hosts: set[str] = set()
-    contexts = []
+    pages = []
 
     def open_one(width: int = 1440, height: int = 900, query: str = "?__theme=light") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-        context.add_init_script(SLOW_ANSWERS)
         page = context.new_page()
+        pages.append(page)
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.set_default_timeout(PATIENCE_MS)
+        page.set_viewport_size({"width": width, "height": height})
         page.goto(address + query)
         page.locator("[data-part=root][data-painted]").wait_for(state="attached")
         page.evaluate(HISTORY)
         return Page(page)
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.evaluate("localStorage.clear()")  # the language that it chose is not the next test's
+        page.close()
+    context.clear_permissions()
     assert hosts - {""} == {urlsplit(address).netloc}, "the page asked another host"
 
 
