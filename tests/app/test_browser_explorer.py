@@ -127,6 +127,21 @@ def test_kept_patches_that_are_most_alike_are_shown_and_framed(page: Page) -> No
     assert (tiles.count(), page.text("patch-alike")) == (0, "")
 
 
+def test_words_say_what_they_mean_by_pointer_and_by_key(page: Page) -> None:
+    bubble = page.raw.locator("#hint-bubble")
+    for word, meaning in {"Pruned": "drops what the stages drop", "From the cut": "halfway between"}.items():
+        term = page.raw.locator(".explorer").get_by_role("button", name=word, exact=True)
+        term.hover()
+        bubble.filter(has_text=meaning).wait_for()
+        page.raw.keyboard.press("Escape")
+        bubble.wait_for(state="hidden")
+        term.focus()
+        bubble.filter(has_text=meaning).wait_for()
+    page.raw.get_by_role("tab", name="Compare").click()
+    page.raw.get_by_role("button", name="EViT's score, not trained here").hover()
+    bubble.filter(has_text="Liang et al., 2022").wait_for()
+
+
 def test_click_pins_a_patch_until_the_second_click_or_escape(page: Page) -> None:
     point_at(page, 47, click=True)
     point_at(page, 100)
@@ -145,7 +160,7 @@ def test_click_pins_a_patch_until_the_second_click_or_escape(page: Page) -> None
 
 
 def test_keys_walk_over_the_patches_and_pin_one(page: Page) -> None:
-    page.raw.get_by_role("button", name="Play").focus()
+    page.raw.locator("[data-part=large-name]").focus()
     page.raw.keyboard.press("Shift+Tab")
     assert page.text("patch-place") == "Patch in row 8, column 8"
     for key in ("ArrowUp", "ArrowLeft", "ArrowLeft", "Enter"):

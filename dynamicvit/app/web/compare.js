@@ -16,6 +16,7 @@ const NAMES = {
   grid: ["compare.grid", "compare.grid_about"],
   none: ["compare.none", "compare.none_about"],
 };
+const EXPLAINED = ["predictor", "class-attention", "merging", "diversity"]; // their names have a "_text"
 const nameOf = (method) => dynamicvit.say(NAMES[method][0]);
 const basis = () => element.querySelector("[name=compare-basis]:checked").value;
 const seed = () => (part("seed").value.trim() === "" ? NaN : Number(part("seed").value));
@@ -103,7 +104,10 @@ function showCard(method) {
   node.dataset.method = method;
   const head = append(node, "div", "", { class: "card-head" });
   append(head, "h3", nameOf(method));
-  append(head, "p", dynamicvit.say(NAMES[method][1], { seed: seed() }), { class: "quiet" });
+  const about = append(head, "p", "", { class: "quiet" });
+  const what = dynamicvit.say(NAMES[method][1], { seed: seed() });
+  if (EXPLAINED.includes(method)) append(about, "button", what, { class: "term", type: "button", "data-hint": NAMES[method][0] });
+  else about.textContent = what;
   const canvas = append(node, "canvas", "", { role: "img", "aria-label": imageText(method, card, all) });
   const facts = append(node, "div", "", { class: "facts" });
   append(facts, "p", dynamicvit.className(card.label), { class: "answer" });

@@ -66,7 +66,7 @@ window.dynamicvit = (() => {
         node.setAttribute("aria-label", say(node.dataset.textLabel));
       }
       for (const node of root.querySelectorAll("[data-text-title]")) node.title = say(node.dataset.textTitle);
-      for (const node of root.querySelectorAll("[data-hint]")) {
+      for (const node of root.querySelectorAll(".hint")) {
         node.textContent = "?";
         node.setAttribute("aria-label", say("hint.label", { term: say(node.dataset.hint) }));
       }
@@ -108,8 +108,9 @@ window.dynamicvit = (() => {
 })();
 document.documentElement.lang = dynamicvit.language;
 
-// Hints: <button class="hint" type="button" data-hint="about.token"></button> says what the word means, the text of
-// "about.token" + "_text", in a bubble on hover, focus and tap. Filled in by translate().
+// Hints: what a word means, the text of its data-hint + "_text", in a bubble on hover, focus and tap. Either the word is a
+// button itself, <button class="term" type="button" data-hint="about.token">, or a round one stands beside it,
+// <button class="hint" type="button" data-hint="about.token"></button>, filled in by translate().
 (() => {
   let bubble = null;
   let owner = null;
@@ -136,7 +137,7 @@ document.documentElement.lang = dynamicvit.language;
     bubble.hidePopover();
   }
 
-  const hintAt = (event) => event.target.closest?.(".hint");
+  const hintAt = (event) => event.target.closest?.("[data-hint]");
   for (const name of ["pointerover", "focusin", "click"]) {
     document.addEventListener(name, (event) => {
       if (hintAt(event)) show(hintAt(event));

@@ -42,6 +42,7 @@ function showLarge() {
   });
   const { name, count, label } = [answer.input, ...answer.stages][chosen];
   setText("large-name", name);
+  part("large-name").dataset.hint = chosen ? "about.stage" : "about.token";
   part("large").setAttribute("aria-label", `${label}. ${dynamicvit.say("explore.large_keys")}`);
   setText("large-count", showLegend(answer.stages[chosen - 1]) ? "" : count);
   showMark();
