@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dynamicvit.analysis.prepared import PreparedImage
-from dynamicvit.analysis.report import ModelIdentity, Report, identify_checkpoint, identify_picture, to_json
+from dynamicvit.analysis.report import ModelIdentity, Report, identify_checkpoint, identify_image, to_json
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.datasets import is_image
 from dynamicvit.errors import CheckpointError, DynamicViTError, ImageError, SettingError
@@ -111,7 +111,7 @@ def analyze_file(
     try:
         prepared = PreparedImage(model, path)
         analysis = prepared.analyze(budget, selector)
-        report = Report(identify_picture(prepared.image, path.name), identity, analysis)
+        report = Report(identify_image(prepared.image, path.name), identity, analysis)
         sheet = slide_sheet(prepared.image, prepared.crop, report, path.stem)
         target.with_name(f"{target.name}.png").write_bytes(figure_bytes(sheet, "png"))
         frames = stage_frames(prepared.image, prepared.crop, analysis)

@@ -165,7 +165,7 @@ def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> PhotoListin
     Raises:
         ImageError: the file is missing, is not a tar file, holds no photos or a ``.cls`` that is not a number.
     """
-    pictures: dict[str, bytes] = {}
+    ready: dict[str, bytes] = {}
     classes: dict[str, int] = {}
     left_out = []
     try:
@@ -176,19 +176,19 @@ def read_tar(path: Path, labels: Mapping[str, int] | None = None) -> PhotoListin
                     continue
                 name = PurePosixPath(member.name)
                 if is_image(member.name):
-                    pictures[member.name] = stream.read()
+                    ready[member.name] = stream.read()
                 elif name.suffix == ".cls" and not is_hidden(member.name):
                     classes[str(name.with_suffix(""))] = int(stream.read())
                 else:
                     left_out.append(member.name)
     except (OSError, ValueError, tarfile.TarError) as error:
         raise ImageError(f"Cannot read photos from {path}: {error}. Give a tar file of images.") from error
-    if not pictures:
+    if not ready:
         raise ImageError(f"{path} holds no images; expected .jpg, .png or .webp files.")
     known = labels or {}
     photos = [
         Photo(name, data, known.get(name, classes.get(str(PurePosixPath(name).with_suffix("")))))
-        for name, data in pictures.items()
+        for name, data in ready.items()
     ]
     return PhotoListing(photos, left_out)
 
@@ -322,26 +322,26 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class _PreparedPhoto:
     index: int
     image: Tensor
     crop: CropBox
     size: tuple[int, int]
 
 
-class _Pictures(Dataset["_Picture | UnreadablePhoto"]):
+class _PreparedPhotos(Dataset["_PreparedPhoto | UnreadablePhoto"]):
     def __init__(self, photos: Sequence[Photo], config: ModelConfig) -> None:
         self.photos = photos
         self.config = config
 
-    def __getitem__(self, index: int) -> _Picture | UnreadablePhoto:
+    def __getitem__(self, index: int) -> _PreparedPhoto | UnreadablePhoto:
         try:
             image = decode(self.photos[index].data)
         except ImageError as error:
             return UnreadablePhoto(self.photos[index].name, str(error))
         model_input = prepare(image, self.config)
         height, width = image.pixels.shape[:2]
-        return _Picture(index, model_input.tensor, model_input.crop, (width, height))
+        return _PreparedPhoto(index, model_input.tensor, model_input.crop, (width, height))
 
 
 def read_batches(
@@ -358,15 +358,15 @@ def read_batches(
     indices = list(range(len(photos)))
     numbers = range(share.index, -(-len(photos) // size), share.count)
     plan = [indices[number * size : (number + 1) * size] for number in numbers]
-    loader = DataLoader(_Pictures(photos, config), batch_sampler=plan, collate_fn=list, num_workers=workers)
+    loader = DataLoader(_PreparedPhotos(photos, config), batch_sampler=plan, collate_fn=list, num_workers=workers)
     for number, entries in zip(numbers, loader, strict=True):
-        pictures = [entry for entry in entries if isinstance(entry, _Picture)]
+        ready = [entry for entry in entries if isinstance(entry, _PreparedPhoto)]
         side = config.image_size
         yield Batch(
             number,
-            torch.cat([picture.image for picture in pictures]) if pictures else torch.empty(0, 3, side, side),
-            tuple(photos[picture.index] for picture in pictures),
-            tuple(picture.crop for picture in pictures),
-            tuple(picture.size for picture in pictures),
+            torch.cat([one.image for one in ready]) if ready else torch.empty(0, 3, side, side),
+            tuple(photos[one.index] for one in ready),
+            tuple(one.crop for one in ready),
+            tuple(one.size for one in ready),
             tuple(entry for entry in entries if isinstance(entry, UnreadablePhoto)),
         )

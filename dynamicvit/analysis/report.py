@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class PictureIdentity:
+class ImageIdentity:
     """Which image was analysed.
 
     Attributes:
@@ -61,16 +61,16 @@ class ModelIdentity:
 class Report:
     """An analysis and everything that made it."""
 
-    picture: PictureIdentity
+    image: ImageIdentity
     model: ModelIdentity
     analysis: Analysis
     library_version: str = __version__
 
 
-def identify_picture(image: DecodedImage, name: str) -> PictureIdentity:
+def identify_image(image: DecodedImage, name: str) -> ImageIdentity:
     """Return the identity of an image that was decoded from a file of that name."""
     height, width = image.pixels.shape[:2]
-    return PictureIdentity(name, (width, height), image.sha256)
+    return ImageIdentity(name, (width, height), image.sha256)
 
 
 def identify_checkpoint(path: Path, name: str) -> ModelIdentity:
@@ -90,12 +90,12 @@ def _file_sha256(path: Path, mtime_ns: int, size_bytes: int) -> str:
 
 def to_json(report: Report) -> Json:
     """Return a report as plain lists, strings and numbers; :func:`from_json` gives an equal report back."""
-    picture, model = report.picture, report.model
+    image, model = report.image, report.model
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "library": {"name": "dynamicvit", "version": report.library_version},
-        "picture": {"name": picture.name, "size": list(picture.size), "sha256": picture.sha256},
+        "picture": {"name": image.name, "size": list(image.size), "sha256": image.sha256},
         "model": {"name": model.name, "file": model.file, "sha256_prefix": model.sha256_prefix},
         **analysis_to_json(report.analysis),
     }
@@ -183,7 +183,7 @@ def _report(data: Json) -> Report:
     _require([stage.number for stage in analysis.stages] == list(range(1, len(analysis.stages) + 1)))
     size = _numbers(picture["size"], int, 2)
     return Report(
-        PictureIdentity(_text(picture["name"]), (size[0], size[1]), _text(picture["sha256"])),
+        ImageIdentity(_text(picture["name"]), (size[0], size[1]), _text(picture["sha256"])),
         ModelIdentity(_text(model["name"]), _text(model["file"]), _text(model["sha256_prefix"])),
         analysis,
         _text(data["library"]["version"]),
@@ -247,12 +247,12 @@ def _numbers(values: Any, kind: type[int] | type[float], count: int | None = Non
 # Made anew -----------------------------------------------------------------------------------------------------------
 
 
-def reproduce(report: Report, picture: str | Path | bytes | DecodedImage, checkpoint: str | Path) -> Analysis:
+def reproduce(report: Report, image: str | Path | bytes | DecodedImage, checkpoint: str | Path) -> Analysis:
     """Make the analysis of a report anew and check that it is the same.
 
     Args:
         report: from :func:`read_report`.
-        picture: the one that the report names, as a path, as a file's bytes or decoded.
+        image: the one that the report names, as a path, as a file's bytes or decoded.
         checkpoint: the weight file that the report names.
 
     Raises:
@@ -260,14 +260,14 @@ def reproduce(report: Report, picture: str | Path | bytes | DecodedImage, checkp
         ImageError: the image cannot be read.
         CheckpointError: the weights cannot be read.
     """
-    image = picture if isinstance(picture, DecodedImage) else _decoded(picture)
-    if image.sha256 != report.picture.sha256:
-        raise ReportError(f"This is another image than {report.picture.name}, which the analysis was made of.")
+    decoded = image if isinstance(image, DecodedImage) else _decoded(image)
+    if decoded.sha256 != report.image.sha256:
+        raise ReportError(f"This is another image than {report.image.name}, which the analysis was made of.")
     identity = identify_checkpoint(Path(checkpoint), report.model.name)
     if identity.sha256_prefix != report.model.sha256_prefix:
         raise ReportError(f"{identity.file} holds other weights than those that made the analysis.")
     settings = report.analysis.settings
-    again = PreparedImage(load_file(checkpoint), image).analyze(settings.budget, settings.selector, settings.seed)
+    again = PreparedImage(load_file(checkpoint), decoded).analyze(settings.budget, settings.selector, settings.seed)
     if not is_same(report.analysis, again):
         raise ReportError("The analysis comes out differently here: other tokens are kept, or other classes found.")
     return again
@@ -294,5 +294,5 @@ def _same_classification(first: Classification, second: Classification) -> bool:
     return first.macs.total == second.macs.total and max(gaps) <= PROBABILITY_TOLERANCE
 
 
-def _decoded(picture: str | Path | bytes) -> DecodedImage:
-    return decode(picture) if isinstance(picture, bytes) else read(picture)
+def _decoded(image: str | Path | bytes) -> DecodedImage:
+    return decode(image) if isinstance(image, bytes) else read(image)

@@ -12,7 +12,7 @@ from dynamicvit.errors import SettingError
 
 
 @dataclass(frozen=True)
-class SurveyedPicture:
+class SurveyedImage:
     """What a survey remembers of one image.
 
     Attributes:
@@ -50,11 +50,11 @@ class Survey:
     """The images so far; :meth:`including` gives a survey with one more.
 
     Attributes:
-        pictures: in the order in which they came.
+        images: in the order in which they came.
         times_kept: (S, rows, columns) number of images in which each of the S stages kept the patch.
     """
 
-    pictures: tuple[SurveyedPicture, ...] = ()
+    images: tuple[SurveyedImage, ...] = ()
     times_kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.int64))
 
     def including(self, name: str, analysis: Analysis) -> Survey:
@@ -64,9 +64,9 @@ class Survey:
             SettingError: its model has other stages or another grid of patches than that of the images before.
         """
         kept = _kept_masks(analysis)
-        if self.pictures and kept.shape != self.times_kept.shape:
+        if self.images and kept.shape != self.times_kept.shape:
             raise SettingError("All images of a survey need the same model and input size.")
-        picture = SurveyedPicture(
+        image = SurveyedImage(
             name,
             analysis.dense.top[0],
             analysis.pruned.top[0],
@@ -74,7 +74,7 @@ class Survey:
             analysis.pruned.macs.total,
             tuple(len(stage.kept_patches) for stage in analysis.stages),
         )
-        return Survey((*self.pictures, picture), self.times_kept + kept if self.pictures else kept)
+        return Survey((*self.images, image), self.times_kept + kept if self.images else kept)
 
     @property
     def keep_maps(self) -> NDArray[np.float64]:
@@ -82,22 +82,22 @@ class Survey:
 
         Source: Rao et al. 2021, the figure of the keep probabilities of the three stages.
         """
-        return self.times_kept / max(1, len(self.pictures))
+        return self.times_kept / max(1, len(self.images))
 
     @property
     def agreement_rate(self) -> float:
         """Share of the images with the same first answer of both models; not a number without images."""
-        return self._mean([float(picture.agrees) for picture in self.pictures])
+        return self._mean([float(image.agrees) for image in self.images])
 
     @property
     def mean_saved_share(self) -> float:
         """Mean share of the multiply-adds that pruning saves; not a number without images."""
-        return self._mean([picture.saved_share for picture in self.pictures])
+        return self._mean([image.saved_share for image in self.images])
 
     @property
     def mean_saved_gmacs(self) -> float:
         """Mean GMACs that pruning saves on an image; not a number without images."""
-        return self._mean([picture.saved_gmacs for picture in self.pictures])
+        return self._mean([image.saved_gmacs for image in self.images])
 
     def _mean(self, values: list[float]) -> float:
         return sum(values) / len(values) if values else float("nan")

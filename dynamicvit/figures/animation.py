@@ -43,16 +43,16 @@ def stage_frames(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
         analysis: the result.
         captions: the words.
     """
-    picture = display_crop(image, crop, SIDE)
-    pictures = [picture] + [fade_dropped(picture, stage.kept_patches, analysis.grid) for stage in analysis.stages]
+    pixels = display_crop(image, crop, SIDE)
+    images = [pixels] + [fade_dropped(pixels, stage.kept_patches, analysis.grid) for stage in analysis.stages]
     lines = [captions.input.format(count=analysis.num_patches)] + [
         captions.stage.format(number=stage.number, kept=len(stage.kept_patches), all=analysis.num_patches)
         for stage in analysis.stages
     ]
     shares = [1.0] + [len(stage.kept_patches) / analysis.num_patches for stage in analysis.stages]
     strips = [_caption(line, share, captions) for line, share in zip(lines, shares, strict=True)]
-    frames = [Frame(np.vstack([pictures[0], strips[0]]), HOLD_MS)]
-    for before, after, strip in zip(pictures, pictures[1:], strips[1:], strict=False):
+    frames = [Frame(np.vstack([images[0], strips[0]]), HOLD_MS)]
+    for before, after, strip in zip(images, images[1:], strips[1:], strict=False):
         for step in range(1, STEPS):
             frames.append(Frame(np.vstack([_blend(before, after, step / STEPS), strip]), STEP_MS))
         frames.append(Frame(np.vstack([after, strip]), HOLD_MS))
@@ -61,15 +61,15 @@ def stage_frames(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
 
 def animation_bytes(frames: list[Frame], file_format: str) -> bytes:
     """Return frames as a file that repeats for ever: ``gif`` or ``webp``."""
-    pictures = [Image.fromarray(frame.pixels) for frame in frames]
+    images = [Image.fromarray(frame.pixels) for frame in frames]
     if file_format == "gif":
-        pictures = _share_palette(pictures)
+        images = _share_palette(images)
     data = io.BytesIO()
-    pictures[0].save(
+    images[0].save(
         data,
         file_format.upper(),
         save_all=True,
-        append_images=pictures[1:],
+        append_images=images[1:],
         duration=[frame.duration_ms for frame in frames],
         loop=0,
         quality=85,
@@ -77,13 +77,13 @@ def animation_bytes(frames: list[Frame], file_format: str) -> bytes:
     return data.getvalue()
 
 
-def _share_palette(pictures: list[Image.Image]) -> list[Image.Image]:
+def _share_palette(images: list[Image.Image]) -> list[Image.Image]:
     """Bring all frames to one palette, so that what stays does not flicker."""
-    both = Image.new("RGB", (pictures[0].width, 2 * pictures[0].height))
-    both.paste(pictures[0], (0, 0))
-    both.paste(pictures[-1], (0, pictures[0].height))
+    both = Image.new("RGB", (images[0].width, 2 * images[0].height))
+    both.paste(images[0], (0, 0))
+    both.paste(images[-1], (0, images[0].height))
     palette = both.quantize(256)
-    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
 
 
 def _blend(before: NDArray[np.uint8], after: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:

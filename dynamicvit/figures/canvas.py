@@ -60,7 +60,7 @@ class Canvas:
         style = {"arrowstyle": "-|>", "color": color, "linewidth": width * self._points, "shrinkA": 0, "shrinkB": 0}
         self._axes.annotate("", (x1, y1), (x0, y0), arrowprops=style)
 
-    def picture(self, pixels: NDArray[Any], x: float, y: float, side: float, **options: Any) -> None:
+    def image(self, pixels: NDArray[Any], x: float, y: float, side: float, **options: Any) -> None:
         """Place a square image with a thin frame."""
         limits = self._axes.get_xlim(), self._axes.get_ylim()
         # Not interpolated: PDF and SVG then hold the image with all its pixels.

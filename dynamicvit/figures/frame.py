@@ -20,7 +20,7 @@ TEXT_WEIGHT = 400
 
 
 def stage_frame(
-    picture: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
     kept_patches: Sequence[Sequence[int]],
     grid: tuple[int, int],
     captions: Sequence[str],
@@ -30,7 +30,7 @@ def stage_frame(
     """Draw an image and its stages in rows of ``columns``, each with its caption below, and a line for all at the end.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, what the model saw, square.
+        pixels: (H, W, 3) uint8 RGB, what the model saw, square.
         kept_patches: row-major indices in the grid that each of the S stages keeps.
         grid: rows and columns of patches.
         captions: S + 1 lines; longer ones are cut.
@@ -39,7 +39,7 @@ def stage_frame(
     Returns:
         uint8 RGB; height and width are even, as video needs them, and depend only on S and ``columns``.
     """
-    panel = cv2.resize(picture, (PANEL_PIXELS, PANEL_PIXELS), interpolation=cv2.INTER_AREA)
+    panel = cv2.resize(pixels, (PANEL_PIXELS, PANEL_PIXELS), interpolation=cv2.INTER_AREA)
     panels = [panel, *(fade_dropped(panel, kept, grid) for kept in kept_patches)]
     sheet = np.full((*_sheet_size(len(panels), columns), 3), PAPER, dtype=np.uint8)
     for index, (pixels, caption) in enumerate(zip(panels, captions, strict=True)):

@@ -39,15 +39,15 @@ def method_figure(
     """
     canvas = Canvas(WIDTH, HEIGHT, PIXELS_PER_INCH, captions.fonts)
     canvas.figure.set_facecolor("none")
-    picture = display_crop(image, crop, PICTURE_PIXELS)
-    _draw_input(canvas, picture, analysis, captions)
+    pixels = display_crop(image, crop, PICTURE_PIXELS)
+    _draw_input(canvas, pixels, analysis, captions)
     left, right = SIDE + 96.0, WIDTH - 250.0
     step = (right - left) / depth
     alive = _tokens_along_depth(analysis, depth)
     for block, count in enumerate(alive):
         _draw_block(canvas, left + block * step, step, count / analysis.num_patches)
     for stage in analysis.stages:
-        _draw_stage(canvas, picture, stage, analysis, left + stage.block * step, captions)
+        _draw_stage(canvas, pixels, stage, analysis, left + stage.block * step, captions)
     canvas.text((left + right) / 2, HEIGHT - 14, captions.blocks.format(depth=depth), 13, QUIET, ha="center")
     canvas.arrow(SIDE + 14, AXIS, left - 12, AXIS)
     canvas.arrow(right + 2, AXIS, right + 34, AXIS)
@@ -63,10 +63,10 @@ def _tokens_along_depth(analysis: Analysis, depth: int) -> list[int]:
     return counts
 
 
-def _draw_input(canvas: Canvas, picture: np.ndarray, analysis: Analysis, captions: Captions) -> None:
+def _draw_input(canvas: Canvas, pixels: np.ndarray, analysis: Analysis, captions: Captions) -> None:
     y = AXIS - SIDE / 2
     canvas.text(0, y - 12, captions.tokens.format(count=analysis.num_patches), 14, TEXT, weight="bold")
-    canvas.picture(picture, 0, y, SIDE)
+    canvas.image(pixels, 0, y, SIDE)
     rows, columns = analysis.grid
     for row in range(1, rows):
         canvas.line([(0, y + row * SIDE / rows), (SIDE, y + row * SIDE / rows)], PAGE, 0.7)
@@ -83,7 +83,7 @@ def _draw_block(canvas: Canvas, x: float, step: float, share: float) -> None:
 
 
 def _draw_stage(
-    canvas: Canvas, picture: np.ndarray, stage: StageView, analysis: Analysis, x: float, captions: Captions
+    canvas: Canvas, pixels: np.ndarray, stage: StageView, analysis: Analysis, x: float, captions: Captions
 ) -> None:
     """Draw a predictor between two blocks, and above it what it kept, with the scores of the tokens that it saw."""
     place = SIDE + 96 + (stage.number - 1) * (SIDE + GAP)
@@ -91,8 +91,8 @@ def _draw_stage(
     canvas.line([(x - 7.5, AXIS - TALLEST / 2 - 10), (place + SIDE / 2, TOP + SIDE + 44)], KEPT, 1.2)
     name = captions.predictor.format(number=stage.number)
     canvas.text(place, TOP - 10, name, 14, KEPT, weight="bold")
-    canvas.picture(picture, place, TOP, SIDE)
-    canvas.picture(_veil(stage, analysis.grid), place, TOP, SIDE)
+    canvas.image(pixels, place, TOP, SIDE)
+    canvas.image(_veil(stage, analysis.grid), place, TOP, SIDE)
     canvas.outline(stage.kept_patches, analysis.grid, place, TOP, SIDE, 1.4, color=KEPT)
     kept = captions.stage_kept.format(kept=len(stage.kept_patches), seen=stage.live_count)
     canvas.text(place, TOP + SIDE + 19, kept, 13, TEXT)

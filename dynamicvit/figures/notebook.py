@@ -33,10 +33,10 @@ def stages_html(image: DecodedImage, crop: CropBox, analysis: Analysis, captions
         analysis: the result.
         captions: the words.
     """
-    picture, count = display_crop(image, crop, SIDE), analysis.num_patches
-    shown = [(picture, captions.input.format(count=count))] + [
+    pixels, count = display_crop(image, crop, SIDE), analysis.num_patches
+    shown = [(pixels, captions.input.format(count=count))] + [
         (
-            fade_dropped(picture, stage.kept_patches, analysis.grid),
+            fade_dropped(pixels, stage.kept_patches, analysis.grid),
             captions.stage.format(number=stage.number, kept=len(stage.kept_patches), all=count),
         )
         for stage in analysis.stages

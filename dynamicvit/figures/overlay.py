@@ -12,12 +12,12 @@ Segment = tuple[tuple[int, int], tuple[int, int]]
 
 
 def fade_dropped(
-    picture: NDArray[np.uint8], kept_patches: Sequence[int], grid: tuple[int, int], strength: float = 0.8
+    pixels: NDArray[np.uint8], kept_patches: Sequence[int], grid: tuple[int, int], strength: float = 0.8
 ) -> NDArray[np.uint8]:
     """Blend every patch that is not kept towards white and leave the kept ones untouched.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, any size; patch borders fall on the nearest pixel.
+        pixels: (H, W, 3) uint8 RGB, any size; patch borders fall on the nearest pixel.
         kept_patches: row-major indices in the grid.
         grid: rows and columns of patches.
         strength: 0 leaves dropped patches as they are, 1 makes them white.
@@ -27,12 +27,12 @@ def fade_dropped(
 
     Source: the authors' visualisation notebook (strength 0.8).
     """
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     is_kept = np.zeros(grid, dtype=np.uint8)
     is_kept.flat[list(kept_patches)] = 1
     is_kept = cv2.resize(is_kept, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     faded = ((1.0 - strength) * np.arange(256) + strength * 255.0).astype(np.uint8)
-    return np.where(is_kept[..., None].astype(bool), picture, cv2.LUT(picture, faded))
+    return np.where(is_kept[..., None].astype(bool), pixels, cv2.LUT(pixels, faded))
 
 
 def kept_edges(kept_patches: Sequence[int], grid: tuple[int, int]) -> list[Segment]:

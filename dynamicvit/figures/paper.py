@@ -31,12 +31,12 @@ def paper_figure(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
     count = len(analysis.stages) + 1
     side = (WIDTH - GAP * (count - 1)) / count
     canvas = Canvas(WIDTH, side + 37, 72, captions.fonts)
-    picture = display_crop(image, crop, PANEL_PIXELS)
-    canvas.picture(picture, 0, 0, side)
+    pixels = display_crop(image, crop, PANEL_PIXELS)
+    canvas.image(pixels, 0, 0, side)
     _caption(canvas, side / 2, side, f"{analysis.num_patches}")
     for place, stage in enumerate(analysis.stages, 1):
         x = place * (side + GAP)
-        canvas.picture(fade_dropped(picture, stage.kept_patches, analysis.grid), x, 0, side)
+        canvas.image(fade_dropped(pixels, stage.kept_patches, analysis.grid), x, 0, side)
         canvas.outline(stage.kept_patches, analysis.grid, x, 0, side, 0.6)
         _caption(canvas, x + side / 2, side, f"{len(stage.kept_patches)} / {analysis.num_patches}")
     settings = settings_text(analysis.settings, captions)

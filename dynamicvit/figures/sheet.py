@@ -54,7 +54,7 @@ def settings_text(settings: AnalysisSettings, captions: Captions = ENGLISH) -> s
 def provenance(report: Report) -> str:
     """Say which image, weights and library made a report."""
     return (
-        f"{report.picture.name} (sha256 {report.picture.sha256[:16]})   |   "
+        f"{report.image.name} (sha256 {report.image.sha256[:16]})   |   "
         f"{report.model.file} (sha256 {report.model.sha256_prefix})   |   dynamicvit {report.library_version}"
     )
 
@@ -73,12 +73,12 @@ def _draw_panels(canvas: Canvas, image: DecodedImage, crop: CropBox, report: Rep
     analysis = report.analysis
     count = len(analysis.stages) + 1
     side = min(413.0, (WIDTH - 2 * MARGIN - GAP * (count - 1)) / count)
-    picture = display_crop(image, crop, round(side))
-    canvas.picture(picture, MARGIN, 184, side)
+    pixels = display_crop(image, crop, round(side))
+    canvas.image(pixels, MARGIN, 184, side)
     canvas.text(MARGIN, 184 + side + 36, captions.input.format(count=analysis.num_patches), 24, weight="bold")
     for place, stage in enumerate(analysis.stages, 1):
         x = MARGIN + place * (side + GAP)
-        canvas.picture(fade_dropped(picture, stage.kept_patches, analysis.grid), x, 184, side)
+        canvas.image(fade_dropped(pixels, stage.kept_patches, analysis.grid), x, 184, side)
         canvas.outline(stage.kept_patches, analysis.grid, x, 184, side, 2)
         _draw_stage_caption(canvas, x, 184 + side, side, stage, analysis.num_patches, captions)
 

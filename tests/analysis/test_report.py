@@ -17,12 +17,12 @@ from PIL import Image
 
 from dynamicvit.analysis.prepared import analyze_image
 from dynamicvit.analysis.report import (
+    ImageIdentity,
     ModelIdentity,
-    PictureIdentity,
     Report,
     from_json,
     identify_checkpoint,
-    identify_picture,
+    identify_image,
     is_same,
     read_report,
     reproduce,
@@ -75,7 +75,7 @@ analyses = st.builds(
 )
 reports = st.builds(
     Report,
-    picture=st.builds(PictureIdentity, words, st.tuples(counts, counts), words),
+    image=st.builds(ImageIdentity, words, st.tuples(counts, counts), words),
     model=st.builds(ModelIdentity, words, words, words),
     analysis=analyses,
     library_version=words,
@@ -144,7 +144,7 @@ def picture():
 def report(checkpoint, picture):
     image = decode(picture)
     analysis = analyze_image(load_file(checkpoint), image, (0.7, 0.5, 0.2), "random", 3)
-    return Report(identify_picture(image, "gradient.png"), identify_checkpoint(checkpoint, MODEL), analysis)
+    return Report(identify_image(image, "gradient.png"), identify_checkpoint(checkpoint, MODEL), analysis)
 
 
 def test_the_same_picture_and_weights_give_the_same_analysis(report, picture, checkpoint):
@@ -154,7 +154,7 @@ def test_the_same_picture_and_weights_give_the_same_analysis(report, picture, ch
 
 
 def test_identities_are_what_a_user_can_check(report, picture, checkpoint):
-    assert report.picture == PictureIdentity("gradient.png", (256, 256), hashlib.sha256(picture).hexdigest())
+    assert report.image == ImageIdentity("gradient.png", (256, 256), hashlib.sha256(picture).hexdigest())
     prefix = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
     assert report.model == ModelIdentity(MODEL, checkpoint.name, prefix)
 

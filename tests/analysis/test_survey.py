@@ -43,7 +43,7 @@ def test_mean_of_a_map_is_the_mean_share_of_kept_tokens() -> None:
         counts.append(len(kept))
         survey = survey.including(f"{number}", analysis(kept, grid=(3, 4)))
     assert survey.keep_maps.mean() == pytest.approx(np.mean(counts) / 12)
-    assert [picture.kept_counts for picture in survey.pictures] == [(count,) for count in counts]
+    assert [picture.kept_counts for picture in survey.images] == [(count,) for count in counts]
 
 
 def test_rates_and_savings_are_means_over_the_pictures() -> None:
@@ -53,14 +53,14 @@ def test_rates_and_savings_are_means_over_the_pictures() -> None:
     assert survey.agreement_rate == pytest.approx(2 / 3)
     assert survey.mean_saved_share == pytest.approx(0.4)
     assert survey.mean_saved_gmacs == pytest.approx(40e-9)
-    assert [picture.agrees for picture in survey.pictures] == [True, True, False]
+    assert [picture.agrees for picture in survey.images] == [True, True, False]
 
 
 def test_growing_leaves_the_survey_before_as_it_was() -> None:
     first = Survey().including("a", analysis((0, 1)))
     before = first.keep_maps.copy()
     first.including("b", analysis((2, 3)))
-    assert [picture.name for picture in first.pictures] == ["a"]
+    assert [picture.name for picture in first.images] == ["a"]
     assert (first.keep_maps == before).all()
 
 

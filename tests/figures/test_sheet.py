@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynamicvit.analysis.report import ModelIdentity, PictureIdentity, Report
+from dynamicvit.analysis.report import ImageIdentity, ModelIdentity, Report
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.budget import KeepMass
 from dynamicvit.costs.macs import MacReport
@@ -26,7 +26,7 @@ ANALYSIS = Analysis(
     pruned=Classification((Prediction(2, "Labrador of the $ kind", 0.6),), MacReport({"head": 2_981_000_000})),
     stages=(StageView(1, 3, 4, (0, 2), SCORES), StageView(2, 6, 2, (2,), SCORES)),
 )
-REPORT = Report(PictureIdentity("dog.jpg", (20, 20), "ab" * 32), ModelIdentity("deit", "deit.pth", "cd" * 8), ANALYSIS)
+REPORT = Report(ImageIdentity("dog.jpg", (20, 20), "ab" * 32), ModelIdentity("deit", "deit.pth", "cd" * 8), ANALYSIS)
 
 
 @pytest.fixture

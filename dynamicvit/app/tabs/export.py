@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dynamicvit.analysis.report import Report, identify_checkpoint, identify_picture, is_same, read_report, to_json
+from dynamicvit.analysis.report import Report, identify_checkpoint, identify_image, is_same, read_report, to_json
 from dynamicvit.app.components import Payload, tab_component, user_errors
 from dynamicvit.app.inputs import checked_budget, checked_scene
 from dynamicvit.app.state import AppState, LoadedModel, OpenImage
@@ -94,9 +94,9 @@ def open_analysis(state: AppState, text: object, images: object, language: objec
     loaded = state.load(report.model.file)
     if report.analysis.settings.selector != loaded.model.selectors[0]:
         raise SettingError("This analysis was made with another selector than the model's predictors; see Compare.")
-    opened = _find(state, report.picture.sha256, images)
+    opened = _find(state, report.image.sha256, images)
     if opened is None:
-        asked = words("export.wanted", name=report.picture.name, hash=report.picture.sha256[:16])
+        asked = words("export.wanted", name=report.image.name, hash=report.image.sha256[:16])
         return {"note": asked, "waits": True}
     again = state.analysis(opened, loaded, budget)
     view = json.loads(text).get("view")
@@ -116,7 +116,7 @@ def open_analysis(state: AppState, text: object, images: object, language: objec
 def _exported(state: AppState, shown: Payload, captions: Captions, title: str) -> Exported:
     opened, loaded = state.image(shown["image"]), state.load(shown["model"])
     analysis = state.analysis(opened, loaded, checked_budget(shown["settings"]))
-    report = Report(identify_picture(opened.image, opened.file_name), _identity(loaded), analysis)
+    report = Report(identify_image(opened.image, opened.file_name), _identity(loaded), analysis)
     view = {name: shown[name] for name in ("stage", "patch")}
     return Exported(opened, state.prepared(opened, loaded).crop, report, opened.title or title, captions, view)
 

@@ -164,11 +164,11 @@ def _values(request: TabRequest, states: Iterator[Progress], path: Path) -> Iter
     drawn_at, has_rows = -RESULTS_EVERY_S, False
     for state in states:
         is_last = state.done == state.total
-        is_first_row = bool(state.survey.pictures) and not has_rows
+        is_first_row = bool(state.survey.images) and not has_rows
         results: Sequence[Any] = [gr.skip()] * 3
         if is_last or is_first_row or time.monotonic() - drawn_at >= RESULTS_EVERY_S:
             results = _results(state, request, path)
-            drawn_at, has_rows = time.monotonic(), bool(state.survey.pictures)
+            drawn_at, has_rows = time.monotonic(), bool(state.survey.images)
         yield [_line(state), *results, gr.Button(visible=not is_last), state]
 
 
@@ -181,7 +181,7 @@ def _line(state: Progress) -> Payload:
 def _results(state: Progress, request: TabRequest, path: Path) -> Values:
     """Return the values of result, table and download button."""
     path.write_text(survey_csv(state.survey), encoding="utf-8-sig", newline="")  # the mark tells Excel that it is UTF-8
-    has_rows = bool(state.survey.pictures)
+    has_rows = bool(state.survey.images)
     return [
         describe_survey(state, request),
         gr.Dataframe(table_of(state.survey, request.words), visible=has_rows),
@@ -258,13 +258,13 @@ def describe_survey(progress: Progress, request: TabRequest) -> Payload:
     shown: Payload = {
         "problems": [{"name": problem.name, "sentence": problem.sentence} for problem in progress.problems],
     }
-    if survey.pictures:
+    if survey.images:
         titles = _map_titles(survey, words)
-        agreeing = sum(picture.agrees for picture in survey.pictures)
+        agreeing = sum(image.agrees for image in survey.images)
         shown |= {
-            "pictures": str(len(survey.pictures)),
+            "pictures": str(len(survey.images)),
             "agreement": percent(survey.agreement_rate),
-            "agreement_detail": words("many.agreement_detail", count=agreeing, all=len(survey.pictures)),
+            "agreement_detail": words("many.agreement_detail", count=agreeing, all=len(survey.images)),
             "saved": percent(survey.mean_saved_share),
             "saved_detail": words("many.saved_detail", gmacs=f"{survey.mean_saved_gmacs:.3f}"),
             "maps": to_svg(
@@ -287,14 +287,14 @@ def table_of(survey: Survey, words: Words) -> Payload:
     ]
     rows = [
         [
-            picture.name,
-            words.class_name(picture.dense.label),
-            words.class_name(picture.pruned.label),
-            round(100 * picture.pruned.probability, 1),
-            words("many.yes") if picture.agrees else words("many.no"),
-            round(picture.saved_gmacs, 3),
+            image.name,
+            words.class_name(image.dense.label),
+            words.class_name(image.pruned.label),
+            round(100 * image.pruned.probability, 1),
+            words("many.yes") if image.agrees else words("many.no"),
+            round(image.saved_gmacs, 3),
         ]
-        for picture in survey.pictures
+        for image in survey.images
     ]
     return {"headers": headers, "data": rows, "metadata": None}
 
@@ -305,18 +305,18 @@ def survey_csv(survey: Survey) -> str:
     headers = [*CSV_HEADERS, *(f"tokens_stage_{stage}" for stage in range(1, stages + 1))]
     rows: list[list[Cell]] = [
         [
-            picture.name,
-            picture.dense.label,
-            round(picture.dense.probability, 6),
-            picture.pruned.label,
-            round(picture.pruned.probability, 6),
-            picture.agrees,
-            picture.dense_macs / 1e9,
-            picture.pruned_macs / 1e9,
-            picture.saved_gmacs,
-            *picture.kept_counts,
+            image.name,
+            image.dense.label,
+            round(image.dense.probability, 6),
+            image.pruned.label,
+            round(image.pruned.probability, 6),
+            image.agrees,
+            image.dense_macs / 1e9,
+            image.pruned_macs / 1e9,
+            image.saved_gmacs,
+            *image.kept_counts,
         ]
-        for picture in survey.pictures
+        for image in survey.images
     ]
     return to_csv(headers, rows)
 

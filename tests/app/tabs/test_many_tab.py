@@ -42,21 +42,21 @@ def uploads(tmp_path: Path) -> list[Upload]:
 def test_one_bad_file_is_named_and_does_not_stop_the_rest(state: AppState, uploads: list[Upload]) -> None:
     states = list(survey_uploads(state, uploads, asked()))
     assert [(state.done, state.total) for state in states] == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert [picture.name for picture in states[-1].survey.pictures] == ["in/pagoda.jpg", "cat.jpg"]
+    assert [picture.name for picture in states[-1].survey.images] == ["in/pagoda.jpg", "cat.jpg"]
     assert [problem.name for problem in states[-1].problems] == ["broken.zip", "in/=1+1.png"]
     assert "save it as JPEG" in states[-1].problems[1].sentence
 
 
 def test_survey_grows_picture_by_picture(state: AppState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "examples", {name: state.examples[name] for name in ("cat", "pagoda")})
-    counts = [len(state.survey.pictures) for state in survey_examples(state, asked())]
+    counts = [len(state.survey.images) for state in survey_examples(state, asked())]
     assert counts == [0, 1, 2]
 
 
 def test_survey_says_of_a_picture_what_the_explorer_says(state: AppState) -> None:
     (*_, last) = survey_uploads(state, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked())
     plain = analyze_bytes(state, (EXAMPLES / "cat.jpg").read_bytes(), {"keep_ratio": 0.5}, None)
-    (picture,) = last.survey.pictures
+    (picture,) = last.survey.images
     assert picture.dense.label == plain["dense"]["top"][0]["label"]
     assert picture.pruned.probability == pytest.approx(plain["pruned"]["top"][0]["probability"])
     assert picture.saved_share == pytest.approx(plain["saved_share"])
@@ -68,7 +68,7 @@ def test_settings_of_the_explorer_are_used(state: AppState) -> None:
     (*_, last) = survey_uploads(
         state, [Upload("cat.jpg", EXAMPLES / "cat.jpg")], asked(settings={"keep_ratio": [0.5, 0.25, 0.25]})
     )
-    assert last.survey.pictures[0].kept_counts == (98, 49, 49)
+    assert last.survey.images[0].kept_counts == (98, 49, 49)
 
 
 def test_nothing_and_too_much_are_refused_in_a_sentence(
@@ -113,7 +113,7 @@ def test_file_repeats_the_survey(state: AppState, uploads: list[Upload]) -> None
     (*_, last) = survey_uploads(state, uploads, asked())
     rows = list(csv.DictReader(io.StringIO(survey_csv(last.survey), newline="")))
     assert [row["picture"] for row in rows] == ["in/pagoda.jpg", "cat.jpg"]
-    for row, picture in zip(rows, last.survey.pictures, strict=True):
+    for row, picture in zip(rows, last.survey.images, strict=True):
         assert float(row["gmacs_dense"]) - float(row["gmacs_pruned"]) == pytest.approx(float(row["gmacs_saved"]))
         assert row["agrees"] == str(picture.agrees)
         assert [row[f"tokens_stage_{stage}"] for stage in (1, 2, 3)] == ["98", "49", "24"]
