@@ -100,5 +100,15 @@ class Page:
             remove.click()
         self.raw.locator("#picture input[type=file]").set_input_files(path)
 
+    def open_tab(self, name: str) -> Any:
+        """Open a tab, from the menu where there is no room for its name, and give its panel."""
+        button = self.raw.locator(f"#tab-{name}-button")
+        if not button.is_visible():
+            self.raw.locator("#tabs .overflow-menu > button").click()
+            title = self.raw.evaluate("(key) => dynamicvit.say(key)", f"tab.{name}")
+            button = self.raw.locator("#tabs .overflow-dropdown button", has_text=title)
+        button.click()
+        return self.raw.locator(f"#{name}")
+
     def pixel(self, view: int, x: float, y: float) -> list[int]:
         return self.raw.evaluate(PIXEL, [view, x, y])

@@ -31,15 +31,6 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def open_tab(page: Page, name: str, words: str = "") -> None:
-    """Open a tab, from the menu where there is no room for its name."""
-    button = page.raw.locator(f"#tab-{name}-button")
-    if not button.is_visible():
-        page.raw.locator("#tabs .overflow-menu > button").click()
-        button = page.raw.locator("#tabs .overflow-dropdown button", has_text=words)
-    button.click()
-
-
 def saved_file(page: Page, file_format: str) -> Path:
     """Press a button of the Export tab and give the file that the browser saves."""
     with page.raw.expect_download() as download:
@@ -83,7 +74,7 @@ def test_a_copied_link_opens_the_same_view(open_page: Any) -> None:
     page = open_page(query=LINK)
     wait_for_scene(page, "corgis", {"keep_ratio": [0.6, 0.5, 0.2]}, 2, 90)
     page.raw.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    open_tab(page, "export")
+    page.open_tab("export")
     page.raw.get_by_role("button", name="Copy link").press("Enter")
     page.raw.get_by_text("Copied.").wait_for()
     link = page.raw.evaluate("navigator.clipboard.readText()")
@@ -95,7 +86,7 @@ def test_a_copied_link_opens_the_same_view(open_page: Any) -> None:
 
 def test_without_a_clipboard_the_link_is_there_to_copy_by_hand(page: Page) -> None:
     page.raw.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
-    open_tab(page, "export")
+    page.open_tab("export")
     page.raw.get_by_role("button", name="Copy link").click()
     page.raw.get_by_text("press Ctrl+C").wait_for()
     field = page.raw.get_by_role("textbox", name="Link to this view")
@@ -112,13 +103,13 @@ def test_an_uploads_json_waits_for_its_picture_in_a_new_page(open_page: Any, tmp
     wait_for_scene(page, "butterfly", {"keep_ratio": 0.45}, 3, None)
     page.upload(picture)
     page.wait_for_other_image("butterfly")
-    open_tab(page, "export")
+    page.open_tab("export")
     page.raw.get_by_text("cannot be in a link").wait_for()
     saved = saved_file(page, "json")
     assert saved.name == "holiday-keep0.45.json"
 
     new = open_page()
-    open_tab(new, "export")
+    new.open_tab("export")
     new.raw.locator("[data-part=file]").set_input_files(saved)
     new.raw.locator("[data-part=open-state]", has_text="holiday.png").wait_for()
     new.upload(picture)
@@ -129,7 +120,7 @@ def test_an_uploads_json_waits_for_its_picture_in_a_new_page(open_page: Any, tmp
 def test_json_of_an_example_brings_its_view_back(open_page: Any) -> None:
     page = open_page(query=LINK)
     wait_for_scene(page, "corgis", {"keep_ratio": [0.6, 0.5, 0.2]}, 2, 90)
-    open_tab(page, "export")
+    page.open_tab("export")
     saved = saved_file(page, "json")
     assert saved.name == "corgis-keep0.60-0.50-0.20.json"
     page.raw.get_by_role("button", name="Example: Espresso").click()
@@ -141,14 +132,14 @@ def test_json_of_an_example_brings_its_view_back(open_page: Any) -> None:
 def test_a_file_that_is_no_analysis_changes_nothing(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    open_tab(page, "export")
+    page.open_tab("export")
     page.raw.locator("[data-part=file]").set_input_files(broken)
     page.raw.get_by_text("no analysis that the app saved").wait_for()
     assert page.shown()[0] == "butterfly"
 
 
 def test_a_slide_is_saved_and_shown(page: Page) -> None:
-    open_tab(page, "export")
+    page.open_tab("export")
     saved = saved_file(page, "png")
     assert saved.name == "butterfly-keep0.70.png"
     with Image.open(saved) as picture:
@@ -156,16 +147,16 @@ def test_a_slide_is_saved_and_shown(page: Page) -> None:
     assert page.raw.get_by_role("img", name="The saved file butterfly-keep0.70.png").is_visible()
 
 
-@pytest.mark.parametrize(("language", "tab", "words"), [("en", "About", "Predictor 1"), ("zh", "说明", "预测模块 1")])
-def test_about_draws_the_method_in_the_pages_language(open_page: Any, language: str, tab: str, words: str) -> None:
+@pytest.mark.parametrize(("language", "words"), [("en", "Predictor 1"), ("zh", "预测模块 1")])
+def test_about_draws_the_method_in_the_pages_language(open_page: Any, language: str, words: str) -> None:
     page = open_page(width=390, height=844, query=f"?__theme=dark&lang={language}")
-    open_tab(page, "about", tab)
+    page.open_tab("about")
     page.raw.locator("#about svg", has_text=words).wait_for()
     assert page.raw.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_hint_says_what_a_word_means_by_keyboard_mouse_and_tap(page: Page) -> None:
-    open_tab(page, "about")
+    page.open_tab("about")
     page.raw.locator("#about svg").wait_for()
     hint = page.raw.get_by_role("button", name="What does “GMACs” mean?")
     bubble = page.raw.get_by_role("tooltip")

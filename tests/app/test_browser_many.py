@@ -25,10 +25,6 @@ PLAYS = """() => {
 }"""
 
 
-def open_tab(page: Page, name: str) -> None:
-    page.raw.get_by_role("tab", name=name).click()
-
-
 def line(page: Page, tab: str) -> Any:
     return page.raw.locator(f"#{tab}-progress [data-part=line-text]")
 
@@ -39,7 +35,7 @@ def start_many(page: Page, folder: Path) -> None:
     with zipfile.ZipFile(archive, "w") as file:
         for number in range(MANY):
             file.write(EXAMPLES / "cat.jpg", f"{number}.jpg")
-    open_tab(page, "Many images")
+    page.open_tab("many")
     page.raw.locator("#many-files input[type=file]").set_input_files(archive)
     page.raw.locator("#many-files", has_text="pictures.zip").wait_for()
     page.raw.get_by_role("button", name="Analyse these").click()
@@ -51,7 +47,7 @@ def test_archive_gives_maps_a_table_and_a_file(page: Page, tmp_path: Path) -> No
     with zipfile.ZipFile(archive, "w") as file:
         file.write(EXAMPLES / "cat.jpg", "in/cat.jpg")
         file.writestr(HOSTILE, b"no image")
-    open_tab(page, "Many images")
+    page.open_tab("many")
     page.raw.locator("#many-files input[type=file]").set_input_files([archive, EXAMPLES / "pagoda.jpg"])
     page.raw.locator("#many-files", has_text="pagoda").wait_for()
     page.raw.get_by_role("button", name="Analyse these").press("Enter")
@@ -100,7 +96,7 @@ def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
     with ClipWriter(tmp_path / "clip", 8.0) as writer:
         for step in range(8):
             writer.write(np.full((120, 160, 3), 25 * step, np.uint8))
-    open_tab(page, "Video")
+    page.open_tab("video")
     page.raw.locator("#video-clip input[type=file]").set_input_files(writer.path)
     page.raw.locator("#video-clip video").wait_for()
     assert page.raw.locator("#video-clip [aria-label^=Trim]").is_hidden()  # it would ask another host
@@ -110,7 +106,7 @@ def test_clip_is_played_with_its_stages(page: Page, tmp_path: Path) -> None:
 
 
 def test_example_clip_is_shown_with_one_press(page: Page) -> None:
-    open_tab(page, "Video")
+    page.open_tab("video")
     page.raw.get_by_role("button", name="Use the example clip").click()
     line(page, "video").filter(has_text="3.0 s").wait_for()
     page.raw.wait_for_function(PLAYS)
@@ -119,7 +115,7 @@ def test_example_clip_is_shown_with_one_press(page: Page) -> None:
 def test_file_that_is_no_clip_is_refused_in_a_sentence(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no clip")
-    open_tab(page, "Video")
+    page.open_tab("video")
     page.raw.locator("#video-clip input[type=file]").set_input_files(broken)
     page.raw.locator("#video-clip video").wait_for(state="attached")
     page.raw.get_by_role("button", name="Show the stages").click()

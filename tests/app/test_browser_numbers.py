@@ -20,13 +20,8 @@ IS_TIMED_ANEW = """() => window.questions >= 2
 
 
 def open_tab(page: Page, name: str) -> Any:
-    """Open a tab, from the menu where there is no room for its name, and give its component."""
-    button = page.raw.locator(f"#tab-{name}-button")
-    if not button.is_visible():
-        page.raw.locator("#tabs .overflow-menu > button").click()
-        button = page.raw.locator("#tabs .overflow-dropdown button", has_text=name.capitalize())
-    button.click()
-    tab = page.raw.locator(f"#{name}")
+    """Open a tab that is about an image, and give it when it shows Explore's."""
+    tab = page.open_tab(name)
     tab.locator("[data-part=title]", has_text="Butterfly").wait_for()
     return tab
 
