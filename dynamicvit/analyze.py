@@ -15,13 +15,16 @@ from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.report import ModelIdentity, Report, identify_checkpoint, identify_image, to_json
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.datasets import is_image
-from dynamicvit.errors import CheckpointError, DynamicViTError, ImageError, SettingError
+from dynamicvit.errors import CheckpointError, DynamicViTError, ImageError, OutputError, SettingError
 from dynamicvit.figures.animation import animation_bytes, stage_frames
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import slide_sheet
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.weights.available import SHIPPED_FILE, checkpoint_folder
 from dynamicvit.weights.io import load_file
+from dynamicvit.writing import explained, write_whole
+
+NAME_LENGTH = 60  # characters that a result has of its image's name; the system's limit is 255 bytes, suffixes included
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,18 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         selector = options.selector or model.selectors[0]
         if selector not in model.selectors:
             raise SettingError(f"This model has no selector {selector!r}; choose one of {', '.join(model.selectors)}.")
-        options.out.mkdir(parents=True, exist_ok=True)
+        with explained(options.out):
+            options.out.mkdir(parents=True, exist_ok=True)
     except DynamicViTError as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{options.out} cannot be made a folder ({error.strerror}); choose another --out.")
     kind = "-".join(["-keep", *(f"{ratio:.2f}" for ratio in options.keep_ratio), *filter(None, [options.selector])])
     identity = identify_checkpoint(checkpoint, checkpoint.stem)
-    problems = [
-        problem
-        for image, stem in tqdm(list(zip(images, unique_stems(images), strict=True)), unit="image", disable=None)
-        if (problem := analyze_file(model, identity, image, options.out / f"{stem}{kind}", budget, selector))
-    ]
+    problems = []
+    try:
+        for image, stem in tqdm(list(zip(images, unique_stems(images), strict=True)), unit="image", disable=None):
+            problem = analyze_file(model, identity, image, options.out / f"{stem}{kind}", budget, selector)
+            problems += [problem] if problem else []
+    except OutputError as error:  # the other images would find no room either
+        problems.append(f"{error} What is done is kept: the same command goes on from there.")
     sys.exit("\n".join(problems) or 0)
 
 
@@ -89,7 +93,7 @@ def unique_stems(images: Sequence[Path]) -> list[str]:
     """Return a file name without suffix for each image's results; images of one name in several folders get numbers."""
     stems: dict[str, None] = {}
     for image in images:
-        stem = wanted = re.sub(r"[^\w]+", "-", image.stem).strip("-") or "image"
+        stem = wanted = re.sub(r"[^\w]+", "-", image.stem).strip("-")[:NAME_LENGTH] or "image"
         number = 2
         while stem in stems:
             stem, number = f"{wanted}-{number}", number + 1
@@ -104,6 +108,9 @@ def analyze_file(
 
     Returns:
         Why there is no result, in one sentence; empty where there is one.
+
+    Raises:
+        OutputError: they cannot be written.
     """
     record = target.with_name(f"{target.name}.json")
     if record.exists():
@@ -113,14 +120,12 @@ def analyze_file(
         analysis = prepared.analyze(budget, selector)
         report = Report(identify_image(prepared.image, path.name), identity, analysis)
         sheet = slide_sheet(prepared.image, prepared.crop, report, path.stem)
-        target.with_name(f"{target.name}.png").write_bytes(figure_bytes(sheet, "png"))
+        write_whole(target.with_name(f"{target.name}.png"), figure_bytes(sheet, "png"))
         frames = stage_frames(prepared.image, prepared.crop, analysis)
-        target.with_name(f"{target.name}.gif").write_bytes(animation_bytes(frames, "gif"))
-        record.write_text(json.dumps(to_json(report), indent=1, ensure_ascii=False), encoding="utf-8")
+        write_whole(target.with_name(f"{target.name}.gif"), animation_bytes(frames, "gif"))
+        write_whole(record, json.dumps(to_json(report), indent=1, ensure_ascii=False).encode())
     except (ImageError, CheckpointError) as error:
         return f"{path}: {error}"
-    except OSError as error:
-        return f"{path}: its results cannot be written to {target.parent} ({error.strerror})."
     return ""
 
 

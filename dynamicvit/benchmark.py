@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dynamicvit.costs.benchmark import device_name, synchronize, take_turns
 from dynamicvit.costs.macs import MacCounter
-from dynamicvit.errors import DynamicViTError, SettingError
+from dynamicvit.errors import DynamicViTError, OutputError, SettingError
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
 from dynamicvit.models.registry import create_model, list_models
@@ -31,6 +31,7 @@ from dynamicvit.models.selectors import SELECTORS, create_selector
 from dynamicvit.models.vit import DynamicVisionTransformer
 from dynamicvit.precision import in_bfloat16
 from dynamicvit.weights.available import load_model
+from dynamicvit.writing import write_whole
 
 DENSE = "dense"
 TIMM = "timm's dense"
@@ -283,7 +284,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"{as_table(rows)}\n\n{about}\n")
     if options.json is not None:
         record = {"where": about, "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        try:
+            write_whole(options.json, json.dumps(record, indent=1).encode())
+        except OutputError as error:
+            sys.exit(str(error))
 
 
 def run(options: argparse.Namespace) -> list[Measured]:

@@ -7,7 +7,8 @@
     ├── CheckpointError   a weight file that is missing, unsafe, damaged or of another model
     │   └── DownloadError a weight file that could not be fetched
     ├── TrainingError     a training run that cannot go on
-    └── ReportError       a saved analysis that cannot be read, or that does not come out the same again
+    ├── ReportError       a saved analysis that cannot be read, or that does not come out the same again
+    └── OutputError       a file that cannot be written, for want of room or of permission
 
 Anything else that is raised is a bug of ours.
 """
@@ -43,3 +44,7 @@ class TrainingError(DynamicViTError):
 
 class ReportError(DynamicViTError):
     """A saved analysis cannot be read, or it does not come out the same again."""
+
+
+class OutputError(DynamicViTError, OSError):
+    """A file cannot be written: the disk is full, or the path is not to be written to."""

@@ -40,6 +40,7 @@ from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.selectors import SELECTORS
 from dynamicvit.precision import with_precision
 from dynamicvit.weights.io import load_file
+from dynamicvit.writing import write_whole
 
 Result = TypeVar("Result", Evaluation, Coverage, Equality)
 SEEDED = "random"
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace, processes: Processes) -> None:
         print(as_markdown(report))
         if options.json:
             text = json.dumps(as_record(report), indent=2, allow_nan=False)
-            options.json.write_text(f"{text}\n", encoding="utf-8")
+            write_whole(options.json, f"{text}\n".encode())
 
 
 def find_photos(paths: Sequence[Path], labels: Path | None, class_names: Sequence[str]) -> PhotoListing:

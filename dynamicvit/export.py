@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from dynamicvit.errors import DynamicViTError, SettingError
 from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import create_selector
 from dynamicvit.weights.available import load_model
+from dynamicvit.writing import write_whole
 
 SUFFIXES = (".onnx", ".pt2")
 
@@ -50,6 +52,7 @@ def export_model(
     Raises:
         SettingError: the path has another suffix, the keep ratio or the selector is not valid, the counts depend on the
             image, or for ONNX the package onnxscript is not installed.
+        OutputError: the path cannot be written, or the disk is full.
     """
     target = Path(path)
     if target.suffix not in SUFFIXES:
@@ -64,16 +67,17 @@ def export_model(
         outputs = ["logits", *(f"kept_{number}" for number in range(1, len(wrapped(images))))]
         program = torch.export.export(wrapped, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
     if target.suffix == ".pt2":
-        with target.open("wb") as file:
-            torch.export.save(program, file)
+        data = io.BytesIO()  # torch's own writer ends the process where the disk is full
+        torch.export.save(program, data)
+        write_whole(target, data.getbuffer())
         return
     try:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise SettingError("ONNX needs the package onnxscript; install it: pip install 'dynamicvit[export]'") from error
-    torch.onnx.export(
-        program, f=target, input_names=["images"], output_names=outputs, external_data=False, verbose=False
-    )
+    exported = torch.onnx.export(program, input_names=["images"], output_names=outputs, verbose=False)
+    assert exported is not None  # as it is where no file is named
+    write_whole(target, exported.model_proto.SerializeToString())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,8 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         export_model(model, options.output, None if options.dense else budget, options.selector)
     except DynamicViTError as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{options.output} cannot be written: {error.strerror}.")
     sys.stdout.write(f"Written: {options.output}\n")
 
 

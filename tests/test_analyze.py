@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from full_disk import room_for
 from PIL import Image
 
 from dynamicvit.analyze import main, unique_stems
@@ -76,6 +77,28 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_analyzed(check
 def test_what_cannot_be_done_ends_with_one_sentence(arguments, sentence, checkpoint, folder, tmp_path):
     assert sentence in run(checkpoint, tmp_path, *(argument.format(folder=folder) for argument in arguments))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_it_in_a_sentence_and_it_goes_on_where_there_is_room(checkpoint, folder, tmp_path):
+    assert run(checkpoint, tmp_path, folder / "more" / "one.jpg") == 0
+    with room_for(2000):  # less than a sheet
+        sentence = run(checkpoint, tmp_path, folder)
+    assert "keep-0.70.png cannot be written (File too large)" in sentence
+    assert sentence.count("cannot be written") == 1
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert run(checkpoint, tmp_path, folder) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 9
+
+
+def test_a_file_in_the_place_of_the_results_is_named(checkpoint, folder, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "out cannot be written (File exists)" in run(checkpoint, tmp_path, folder)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_results_of_an_image_with_a_very_long_name_can_be_written(checkpoint, folder, tmp_path):
+    (folder / "one.png").rename(folder / f"{'ö' * 110}.png")
+    assert run(checkpoint, tmp_path, folder, "--keep-ratio", 0.7, 0.5, 0.3, "--selector", "class-attention") == 0
 
 
 def test_results_of_images_of_one_name_do_not_overwrite_each_other(tmp_path):

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import room_for
 
 from dynamicvit.budget import KeepMass
-from dynamicvit.errors import SettingError
+from dynamicvit.errors import OutputError, SettingError
 from dynamicvit.export import AtRatio, export_model, main
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
@@ -65,6 +66,15 @@ def test_the_dense_model_is_exported_too(model, tmp_path):
 def test_what_cannot_be_exported_is_refused(model, path, keep_ratio, sentence, tmp_path):
     with pytest.raises(SettingError, match=sentence):
         export_model(model, tmp_path / path, keep_ratio)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+def test_a_full_disk_leaves_no_half_file(model, suffix, tmp_path):
+    if suffix == "onnx":
+        pytest.importorskip("onnxscript")
+    with room_for(1000), pytest.raises(OutputError, match="cannot be written"):
+        export_model(model, tmp_path / f"model.{suffix}")
     assert not list(tmp_path.iterdir())
 
 

@@ -20,6 +20,7 @@ from dynamicvit.images import CropBox, DecodedImage
 from dynamicvit.models.base import DynamicModel, SparseOutput, StageDecision, Start
 from dynamicvit.models.config import HierarchicalConfig
 from dynamicvit.models.selectors import create_selector
+from dynamicvit.writing import write_whole
 
 
 @dataclass(frozen=True)
@@ -197,11 +198,11 @@ class Analysis:
 
         Raises:
             SettingError: the name ends in something else, or a figure is wanted and the analysis holds no image.
+            OutputError: the path cannot be written, or the disk is full.
         """
         from dynamicvit.figures.notebook import bytes_of
 
-        path = Path(path)
-        path.write_bytes(bytes_of(self, path.suffix.lower().removeprefix(".")))
+        write_whole(path, bytes_of(self, Path(path).suffix.lower().removeprefix(".")))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dynamicvit.errors import CheckpointError, SettingError
+from dynamicvit.writing import explained, write_whole
 
 State = dict[str, Any]
 
@@ -53,8 +54,15 @@ class OutputFolder:
             )
 
     def open(self, record: Mapping[str, object]) -> None:
-        """Make the folder and store what the run is started with."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder and store what the run is started with.
+
+        Raises:
+            OutputError: as for everything below that writes; the folder cannot be written to, or the disk is full.
+        """
+        with explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(".*.part"):  # of a call that was killed while it wrote
+                left.unlink()
         self._write(self._options, json.dumps(record, indent=2, allow_nan=True) + "\n")
 
     def read_state(self) -> State | None:
@@ -72,13 +80,13 @@ class OutputFolder:
 
     def write_state(self, state: State) -> None:
         """Replace the saved state."""
-        unfinished = self._state.with_suffix(".part")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self._state)
+        data = io.BytesIO()  # torch's own writer ends the process, or names no reason, where the disk is full
+        torch.save(state, data)
+        write_whole(self._state, data.getbuffer())
 
     def log(self, line: Mapping[str, object]) -> None:
         """Append one JSON line."""
-        with self._log.open("a", encoding="utf-8") as stream:
+        with explained(self._log), self._log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def forget_log_after(self, step: int) -> None:
@@ -105,9 +113,7 @@ class OutputFolder:
         return self.path / "log.jsonl"
 
     def _write(self, path: Path, text: str) -> None:
-        unfinished = path.with_name(f"{path.name}.part")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(path, text.encode())
 
 
 def _step_of(line: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from dynamicvit.errors import CheckpointError, SettingError
@@ -25,6 +24,7 @@ from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
 from dynamicvit.weights.foreign import count_blocks, identify_config, named_config, size_of
+from dynamicvit.writing import explained, write_whole
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 
@@ -136,6 +136,7 @@ def save_model(
     Raises:
         CheckpointError: the path has another suffix.
         SettingError: there is not one name for each class.
+        OutputError: the path cannot be written, or the disk is full.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -145,14 +146,10 @@ def save_model(
     names = checked_class_names(model.class_names if class_names is None else class_names, model.config.num_classes)
     own = {} if names == default_class_names(len(names)) else {"class_names": json.dumps(names, ensure_ascii=False)}
     header = {**(metadata or {}), "class_names": "[]", "config": json.dumps(model.config.to_json()), **own}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    try:
-        save_file(tensors, unfinished, metadata=header)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(tensors, metadata=header))
 
 
 def different_fields(first: ModelConfig, second: ModelConfig) -> list[str]:
