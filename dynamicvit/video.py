@@ -119,6 +119,9 @@ class ClipWriter:
     Args:
         stem: path of the file without its ending, which the format brings.
         rate: frames a second.
+
+    Raises:
+        VideoError: at the end of the block, when not all of the clip was written.
     """
 
     def __init__(self, stem: Path, rate: float) -> None:
@@ -126,6 +129,7 @@ class ClipWriter:
         self._rate = rate
         self._writer: cv2.VideoWriter | None = None
         self.path: Path | None = None
+        self._count = 0
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -133,8 +137,18 @@ class ClipWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if kind is None and not self._is_whole():
+            raise VideoError("The clip could not be written to its end: the disk is full.")
+
+    def _is_whole(self) -> bool:
+        """Return whether every frame can be read again; OpenCV reports no write that failed."""
+        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        count = sum(1 for _ in iter(capture.grab, False))
+        capture.release()
+        return count == self._count
 
     def write(self, frame: Pixels) -> None:
         """Append a frame, (H, W, 3) uint8 RGB with an even height and width.
@@ -145,6 +159,7 @@ class ClipWriter:
         if self._writer is None:
             self._writer, self.path = self._open(frame.shape[1], frame.shape[0])
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._count += 1
 
     def _open(self, width: int, height: int) -> tuple[cv2.VideoWriter, Path]:
         for suffix, codec in FORMATS:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from full_disk import room_for
 from numpy.typing import NDArray
 
 from dynamicvit import video
@@ -210,3 +211,15 @@ def test_clip_that_breaks_off_gives_the_frames_before(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with ClipReader(path) as clip:
         assert 0 < len(list(clip.frames())) < 50
+
+
+def test_a_clip_for_which_the_disk_has_no_room_is_not_taken_for_whole(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (10, 160, 160, 3), dtype=np.uint8)
+
+    def write() -> None:
+        with ClipWriter(tmp_path / "clip", 8.0) as writer:
+            for pixels in noise:
+                writer.write(pixels)
+
+    with room_for(4000), pytest.raises(VideoError, match="disk is full"):
+        write()

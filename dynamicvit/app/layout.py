@@ -16,7 +16,7 @@ from dynamicvit.app.components import WEB, Payload, example_row, page_header
 from dynamicvit.app.links import Link, page_links, parse_link, requested, wanted
 from dynamicvit.app.state import AppState
 from dynamicvit.app.tabs import TABS
-from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, GuardedBlocks, UploadError, uploaded_file
+from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, GuardedBlocks, UploadError, tell_no_room, uploaded_file
 from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.weights.available import AvailableModel
@@ -36,6 +36,7 @@ def launch_options() -> dict[str, Any]:
         "head": _head_scripts((WEB / "page.js").read_text(encoding="utf-8")),
         "footer_links": ["api"],
         "max_file_size": MAX_UPLOAD_BYTES,
+        "app_kwargs": {"exception_handlers": {OSError: tell_no_room}},
         "share": False,
         "ssr_mode": False,
     }

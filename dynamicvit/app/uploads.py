@@ -5,6 +5,7 @@ Gradio's own check covers only files described with ``meta``, which a client may
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import Request
+from fastapi.responses import PlainTextResponse
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_file_obj, traverse
 
 from dynamicvit.errors import DynamicViTError
 
 MAX_UPLOAD_BYTES = 50 * 2**20
+NO_ROOM = "The app cannot store files now, its disk is full or read-only; tell whoever runs it, and try again later."
+_NO_ROOM_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class UploadError(DynamicViTError, ValueError):
@@ -91,7 +96,7 @@ class GuardedBlocks(gr.Blocks):
         """Look at the files in what a client sends, then let Gradio go on.
 
         Raises:
-            gr.Error: as for :func:`uploaded_file`; the client is shown its sentence.
+            gr.Error: as for :func:`uploaded_file`, or nothing can be stored; the client is shown its sentence.
         """
         if options.get("iterator") is None:  # a generator is called again and again for one request
             event = options.get("event_data")
@@ -99,8 +104,29 @@ class GuardedBlocks(gr.Blocks):
                 check_files([inputs, None if event is None else event._data])
             except UploadError as error:
                 raise gr.Error(str(error), print_exception=False) from None
-        answer: dict[str, Any] = await super().process_api(block_fn, inputs, *rest, **options)
+        try:
+            answer: dict[str, Any] = await super().process_api(block_fn, inputs, *rest, **options)
+        except Exception as error:  # Gradio wraps what its components meet when they store an answer
+            if not _finds_no_room(error):
+                raise
+            raise gr.Error(NO_ROOM, print_exception=False) from error
         return answer
+
+
+async def tell_no_room(request: Request, error: Exception) -> PlainTextResponse:
+    """Answer a request, an upload above all, that failed because nothing can be stored; the browser shows the sentence.
+
+    Raises:
+        OSError: the error, when it is about something else.
+    """
+    if not _finds_no_room(error):
+        raise error
+    return PlainTextResponse(NO_ROOM, status_code=507)
+
+
+def _finds_no_room(error: BaseException | None) -> bool:
+    """Return whether an error, or the one that it was raised from, is about a disk that takes no files."""
+    return error is not None and (getattr(error, "errno", None) in _NO_ROOM_CODES or _finds_no_room(error.__cause__))
 
 
 def _refusal() -> UploadError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,11 +15,13 @@ import gradio as gr
 import httpx
 import pytest
 from conftest import EXAMPLES
+from gradio import processing_utils
+from gradio.route_utils import GradioUploadFile
 from PIL import Image
 
 from dynamicvit.app.layout import MAX_QUEUE, build, launch_options
 from dynamicvit.app.state import AppState
-from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, Upload, UploadError, uploaded_file
+from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, NO_ROOM, Upload, UploadError, uploaded_file
 
 # Gradio uses what its own dependencies call deprecated; as errors these would end its threads.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -303,3 +306,21 @@ def test_upload_that_went_away_is_refused_in_the_same_sentence(upload_folder: Pa
     with pytest.raises(UploadError) as refused:
         Upload("cat.png", upload_folder / "gone.png").read()
     assert str(refused.value) == REFUSAL
+
+
+def test_a_full_disk_is_told_in_a_sentence_to_whoever_uploads_or_asks(
+    client: httpx.Client, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    event = next(event for event in events_of(page) if event.fn.__name__ == "choose_example")
+    wish = {"fn_index": event._id, "data": [{}], "event_data": {"name": "pagoda"}, "trigger_id": event.targets[0][0]}
+    with monkeypatch.context() as full:
+        full.setattr(GradioUploadFile, "write", fail)
+        full.setattr(processing_utils, "save_pil_to_cache", fail)
+        upload = client.post("/gradio_api/upload", files={"files": ("mine.png", b"content")})
+        (answer,) = ask_some(client, [wish])
+    assert (upload.status_code, upload.text, answer) == (507, NO_ROOM, NO_ROOM)
+    assert client.post("/gradio_api/upload", files={"files": ("mine.png", b"content")}).status_code == 200
+    assert "data:image" in ask_some(client, [wish])[0]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from dynamicvit.analysis.prepared import PreparedImage
 from dynamicvit.analysis.results import Analysis
@@ -29,13 +30,14 @@ from dynamicvit.app.components import (
 from dynamicvit.app.explorer import percent
 from dynamicvit.app.inputs import TabRequest, tab_request
 from dynamicvit.app.state import AppState, LoadedModel
-from dynamicvit.app.uploads import Upload, uploaded_file
+from dynamicvit.app.uploads import NO_ROOM, Upload, uploaded_file
 from dynamicvit.app.words import Labels, Words
 from dynamicvit.archives import MAX_IMAGES, ImageSource, list_images
-from dynamicvit.errors import DynamicViTError, ImageError
+from dynamicvit.errors import DynamicViTError, ImageError, OutputError
 from dynamicvit.figures.keep_maps import draw_keep_maps
 from dynamicvit.figures.svg import to_svg
 from dynamicvit.images import DecodedImage
+from dynamicvit.writing import explained, write_whole
 
 RESULTS_EVERY_S = 1.5  # maps and table are drawn anew so often at most, while the progress follows every image
 EXAMPLES = "many-examples"  # the button that asks for them
@@ -128,8 +130,12 @@ def _stop(settings: object, latest: Progress | None) -> Iterator[Values]:
         yield [finished("many.stopped", done=0, total=0), *[gr.skip()] * 3, gr.Button(visible=False)]
         return
     line = finished("many.stopped", done=latest.done, total=latest.total)
-    with tempfile.TemporaryDirectory() as folder:
-        yield [line, *_results(latest, tab_request(settings), Path(folder) / CSV_NAME), gr.Button(visible=False)]
+    yield [line, *_results(latest, tab_request(settings), _new_path()), gr.Button(visible=False)]
+
+
+def _new_path() -> Path:
+    """Return where the table of a survey is stored: in Gradio's folder, from which it is served without a copy."""
+    return Path(get_upload_folder()) / secrets.token_urlsafe(16) / CSV_NAME
 
 
 def _translate(settings: object, latest: Progress | None) -> Values:
@@ -154,8 +160,7 @@ def show_survey(state: AppState, sent: list[Payload] | None, settings: object) -
             states = survey_examples(state, request)
         else:
             states = survey_uploads(state, [uploaded_file(one) for one in sent], request)
-        with tempfile.TemporaryDirectory() as folder:  # Gradio copies the file each time that it is given
-            yield from _values(request, states, Path(folder) / CSV_NAME)
+        yield from _values(request, states, _new_path())
     except DynamicViTError as error:
         yield [problem(str(error)), *[gr.skip()] * 3, gr.Button(visible=False), gr.skip()]
 
@@ -180,12 +185,19 @@ def _line(state: Progress) -> Payload:
 
 def _results(state: Progress, request: TabRequest, path: Path) -> Values:
     """Return the values of result, table and download button."""
-    path.write_text(survey_csv(state.survey), encoding="utf-8-sig", newline="")  # the mark tells Excel that it is UTF-8
     has_rows = bool(state.survey.images)
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, survey_csv(state.survey).encode("utf-8-sig"))  # the mark tells Excel that it is UTF-8
+        download = gr.DownloadButton(value=path, visible=has_rows)
+    except OutputError:  # what was found is shown all the same
+        state = replace(state, problems=(*state.problems, Problem(CSV_NAME, NO_ROOM)))
+        download = gr.DownloadButton(visible=False)
     return [
         describe_survey(state, request),
         gr.Dataframe(table_of(state.survey, request.words), visible=has_rows),
-        gr.DownloadButton(value=path, visible=has_rows),
+        download,
     ]
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from conftest import EXAMPLES
+from full_disk import room_for
 
 from dynamicvit.app.api import analyze_bytes
 from dynamicvit.app.inputs import TabRequest, tab_request
 from dynamicvit.app.state import AppState
 from dynamicvit.app.tabs import many
 from dynamicvit.app.tabs.many import describe_survey, show_survey, survey_csv, survey_examples, survey_uploads, table_of
-from dynamicvit.app.uploads import Upload
+from dynamicvit.app.uploads import NO_ROOM, Upload
 from dynamicvit.budget import BaseRatio
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 
@@ -117,6 +118,16 @@ def test_file_repeats_the_survey(state: AppState, uploads: list[Upload]) -> None
         assert float(row["gmacs_dense"]) - float(row["gmacs_pruned"]) == pytest.approx(float(row["gmacs_saved"]))
         assert row["agrees"] == str(picture.agrees)
         assert [row[f"tokens_stage_{stage}"] for stage in (1, 2, 3)] == ["98", "49", "24"]
+
+
+def test_a_full_disk_costs_the_file_and_not_the_survey(state: AppState) -> None:
+    with room_for(10):
+        *_, (line, result, table, download, _, last) = show_survey(state, None, {"settings": {"keep_ratio": 0.5}})
+    assert (line["text"], last.done) == ("many.done", len(state.examples))
+    assert result["problems"] == [{"name": many.CSV_NAME, "sentence": NO_ROOM}]
+    assert len(table.value["data"]) == len(state.examples)
+    assert not download.visible
+    assert download.value is None
 
 
 def test_page_is_told_what_is_wrong_and_keeps_its_results(state: AppState) -> None:
