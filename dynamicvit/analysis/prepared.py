@@ -46,7 +46,6 @@ class PreparedImage:
         model: in evaluation mode, with pruning stages.
         image: the decoded image.
         crop: the part of it that the model sees, in pixels of ``image``.
-        tensor: (1, 3, S, S), normalised, on the model's device.
 
     Raises:
         ImageError: the image cannot be read or used.
@@ -57,17 +56,25 @@ class PreparedImage:
         self.image = as_image(image)
         prepared = prepare(self.image, model.config)
         self.crop: CropBox = prepared.crop
-        self.tensor: Tensor = prepared.tensor.to(model.device)
+        self._tensor = prepared.tensor
+        self._begun: Begun | None = None
 
     @property
     def caution(self) -> str:
         """What speaks against trusting any answer about this image, in one sentence; empty when nothing does."""
         return caution(self.image, self.model.config)
 
-    @cached_property
+    @property
+    def tensor(self) -> Tensor:
+        """(1, 3, S, S), normalised, on the model's device."""
+        return self._tensor.to(self.model.device)
+
+    @property
     def begun(self) -> Begun:
-        """The image after the embedding and the blocks before the first stage."""
-        return begin(self.model, self.tensor)
+        """The image after the embedding and the blocks before the first stage; computed anew for a model that moved."""
+        if self._begun is None or self._begun.start.tokens.device != self.model.device:
+            self._begun = begin(self.model, self.tensor)
+        return self._begun
 
     @cached_property
     def dense(self) -> Classification:

@@ -144,6 +144,7 @@ def analyse(
     analysis, prepared = state.analysis(opened, loaded, budget), state.prepared(opened, loaded)
     described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
     notes = [
+        words("model.left_gpu") if state.left_gpu else "",
         words("picture.small") if prepared.caution else "",
         words("model.not_learned") if analysis.settings.selector != "predictor" else "",
         described["note"],

@@ -75,6 +75,11 @@ class BoundedCache(Generic[K, V]):
                 excess -= cost
         return forgotten
 
+    def values(self) -> list[V]:
+        """Return all values, the least recently used first."""
+        with self._lock:
+            return list(self._entries.values())
+
     def forget(self, is_meant: Callable[[K], bool]) -> None:
         """Forget the entries with keys of a kind."""
         with self._lock:
@@ -87,14 +92,22 @@ class ModelThread:
 
     A lock around several threads would not do: OpenMP keeps a team of workers for every thread that ever computed, and
     two teams get in each other's way; a forward pass then takes twice as long (measured on two cores).
+
+    Args:
+        when_full: makes room, on the same thread, when the memory of a GPU was not enough; the work is then done anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, when_full: Callable[[], None] = lambda: None) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._when_full = when_full
 
     def __call__(self, work: Callable[[], V]) -> V:
         """Wait for one's turn, run ``work`` and return what it returns or raise what it raises."""
-        return self._executor.submit(work).result()
+        try:
+            return self._executor.submit(work).result()
+        except torch.OutOfMemoryError:
+            self._executor.submit(self._when_full).result()
+            return self._executor.submit(work).result()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +145,7 @@ class AppState:
         run: runs work on the one thread of the models.
         turns: the order in which visitors' questions are answered.
         drawing: held while a figure is drawn.
+        left_gpu: whether the models compute on the CPU because the memory of the GPU was not enough.
 
     Args:
         checkpoints: folder with weight files; :func:`~dynamicvit.weights.available.checkpoint_folder` when not given.
@@ -155,7 +169,8 @@ class AppState:
         self.checkpoints = checkpoints or checkpoint_folder()
         self.examples = {path.stem: path for path in sorted(examples.glob("*.jpg"))} if examples else {}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.run = ModelThread()
+        self.left_gpu = False
+        self.run = ModelThread(self._leave_gpu)
         self.turns = Turns()
         self._models: BoundedCache[FileVersion, LoadedModel] = BoundedCache(MAX_MODELS)
         self._large = image_bytes // 8
@@ -232,6 +247,12 @@ class AppState:
         model = fold_batch_norms(model).to(self.device)
         examples = map(self.example, self.examples)
         return with_precision(model, self._precision, (PreparedImage(model, it.image).tensor for it in examples))
+
+    def _leave_gpu(self) -> None:
+        """Compute on the CPU from now on: what fills the GPU's memory is not known here, so it is not tried again."""
+        self.device, self.left_gpu = torch.device("cpu"), True
+        for loaded in self._models.values():
+            loaded.model.to(self.device)
 
     # Images
 

@@ -190,3 +190,12 @@ def test_what_cannot_be_saved_is_said(prepared, tmp_path):
     with pytest.raises(SettingError, match="holds no image"):
         replace(analysis, seen=None).save(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_moved_is_asked_on_its_new_device(pixels):
+    prepared = PreparedImage(decided_model(TINY), pixels)
+    assert prepared.begun is prepared.begun
+    before = prepared.begun
+    prepared.model.to("meta")
+    assert prepared.tensor.device.type == prepared.begun.start.tokens.device.type == "meta"
+    assert prepared.begun is not before

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import EXAMPLES
 
 from dynamicvit.app import explorer
@@ -102,3 +103,29 @@ def test_what_the_page_opens_with_is_there_before_it_is_asked_for(checkpoints: P
     state.run = lambda work: pytest.fail("computed again")
     assert "answer" in explorer.first_scene(state)
     AppState(tmp_path, EXAMPLES).open_ahead()  # without a model the page says so
+
+
+def test_a_gpu_without_memory_left_gives_way_to_the_cpu_and_the_page_says_so(
+    checkpoints: Path, state: AppState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ("cat", state.first_model(), {"keep_ratio": 0.43})
+    usual = explorer.analyse(state, *ask, "en")
+    full = AppState(checkpoints, EXAMPLES)
+    full.device = torch.device("meta")  # stands for the GPU, which no model is on here
+    model = full.load(None).model.to_empty(device="cpu")
+    model.load_state_dict(state.load(None).model.state_dict())
+    moves: list[object] = []
+    monkeypatch.setattr(model, "to", moves.append)
+    passes = iter([model.forward_stages] * 3)
+
+    def forward_stages(*arguments: object) -> object:
+        if not moves:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return next(passes)(*arguments)
+
+    monkeypatch.setattr(model, "forward_stages", forward_stages)
+    answer = explorer.analyse(full, *ask, "en")
+    assert moves == [full.device] == [torch.device("cpu")]
+    assert answer["note"].startswith("The graphics card's memory was not enough, so the app now computes on the CPU")
+    assert answer | {"note": usual["note"]} == usual
+    assert explorer.analyse(full, *ask, "zh")["note"].startswith("显存不足")
