@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,20 @@ def component(
         value: that it starts with.
         scripts, styles: files that stand before its own; all scripts share one scope.
         asked: functions that its script calls by these names, as ``server.NAME(...)``, past Gradio's queue and with
-            whatever a client sends. They need two arguments or more: Gradio hands a single one over bare.
+            whatever a client sends. They need two arguments or more: Gradio hands a single one over bare. Beside them
+            the script gets ``server.place(NAME)``, the place in the queue of the visitor's question of that name.
         turns: the order in which they run.
         options: of ``gr.HTML``.
     """
+    turns, asked = turns or Turns(), asked or {}
+    functions = [_server_function(name, answer, turns) for name, answer in asked.items()]
     return gr.HTML(
         value,
         apply_default_css=False,
         html_template=re.sub(r"<!-- (\w+\.html) -->", lambda file: _read(file[1]), _read(f"{name}.html")),
         css_template="".join(map(_read, [*styles, f"{name}.css"])),
         js_on_load="\n".join(['"use strict";', *map(_read, ["shared.js", *scripts, f"{name}.js"])]),
-        server_functions=[_server_function(name, answer, turns or Turns()) for name, answer in (asked or {}).items()],
+        server_functions=[*functions, *([_place_function(asked, turns)] if asked else [])],
         **options,
     )
 
@@ -91,7 +94,7 @@ def _server_function(name: str, answer: Answer, turns: Turns) -> Callable[[objec
         except UploadError as error:
             return {"problem": str(error)}
         except TypeError:
-            return {"problem": "This page and the app do not fit together; reload the page."}
+            return _misfit()
         turn = await turns.ask(await _visitor(request), name, partial(answer, *given.args), request.is_disconnected)
         if isinstance(turn, Turn):
             return {"busy": turns.waiting} if turn is Turn.BUSY else {"problem": f"Not answered: {turn.value}."}
@@ -99,6 +102,21 @@ def _server_function(name: str, answer: Answer, turns: Turns) -> Callable[[objec
 
     called.__name__ = name
     return called
+
+
+def _place_function(asked: Collection[str], turns: Turns) -> Callable[[object, gr.Request], Awaitable[Payload]]:
+    """Return the function that says which place in the queue a visitor's question has, 0 when it does not wait."""
+
+    async def place(name: object, request: gr.Request) -> Payload:
+        if not isinstance(name, str) or name not in asked:
+            return _misfit()
+        return {"place": turns.place(await _visitor(request), name)}
+
+    return place
+
+
+def _misfit() -> Payload:
+    return {"problem": "This page and the app do not fit together; reload the page."}
 
 
 async def _visitor(request: gr.Request) -> str:

@@ -64,6 +64,16 @@ class Turns:
         with self._lock:
             return self._count()
 
+    def place(self, visitor: str, kind: str) -> int:
+        """Return which of the waiting questions this is, 1 for the one that begins next; 0 when it does not wait."""
+        with self._lock:
+            order = sorted(
+                (turn, number, name, what)
+                for number, (name, own) in enumerate(self._waiting.items())
+                for turn, what in enumerate(own)
+            )
+        return next((place for place, (*_, name, what) in enumerate(order, 1) if (name, what) == (visitor, kind)), 0)
+
     async def ask(
         self, visitor: str, kind: str, work: Callable[[], V], has_left: Callable[[], Awaitable[bool]]
     ) -> V | Turn:

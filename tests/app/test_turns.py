@@ -62,6 +62,25 @@ def test_visitors_are_served_in_turn() -> None:
     assert asyncio.run(run()) == ["ann first", "ann a", "bob a", "cid a", "ann b", "ann c"]
 
 
+def test_the_place_of_a_question_is_the_order_in_which_it_begins() -> None:
+    async def run() -> list[Any]:
+        turns, work = Turns(places=1), Work()
+        first = ask(turns, work, "ann first")
+        await until(lambda: work.begun == ["ann first"])
+        names = ("ann a", "ann b", "ann c", "bob a", "cid a")
+        rest = [ask(turns, work, name) for name in names]
+        await until(lambda: turns.waiting == 5)
+        places = {turns.place(*name.split()): name for name in names}
+        others = [turns.place("ann", "first"), turns.place("dan", "a")]
+        work.let_go.set()
+        await asyncio.gather(first, *rest)
+        return [[places[number] for number in range(1, 6)], work.begun[1:], others]
+
+    foreseen, begun, others = asyncio.run(run())
+    assert foreseen == begun
+    assert others == [0, 0]
+
+
 def test_a_newer_question_takes_the_place_of_one_that_waits() -> None:
     async def run() -> list[Any]:
         turns, work = Turns(places=1), Work()

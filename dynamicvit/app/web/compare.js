@@ -35,6 +35,7 @@ const known = (method) => cards.get(keyOf(asked(), method));
 const missing = () => METHODS.filter((method) => !known(method));
 
 const run = createRun({
+  name: "compare_method",
   question: () => (dynamicvit.scene && hasSeed() ? JSON.stringify([asked(), dynamicvit.language]) : null),
   missing,
   forget() {

@@ -12,6 +12,7 @@ const wanted = () => {
 };
 
 const run = createRun({
+  name: "compute_profile",
   question: wanted,
   missing: () => (profiles.has(wanted()) ? [] : ["profile"]),
   forget() {

@@ -3,7 +3,6 @@
 const REST_MS = 300; // the slider has come to rest: time for what costs more than an answer
 const MAX_ANSWERS = 400;
 const STALE_MS = 150; // so long the last answer stands for the new one
-const LONG_MS = 2000; // so long nobody asks why it takes long
 
 const answers = new Map(); // (image, model, language, settings) -> answer, oldest first
 let scene = null; // the image and model that the visitor asked for
@@ -13,7 +12,7 @@ let isAsking = false;
 let isMeasuring = false;
 let restTimer = 0;
 let staleTimer = 0;
-let longTimer = 0;
+let endWait = () => {};
 
 const root = part("root");
 
@@ -75,16 +74,15 @@ function markWaiting() {
     root.classList.add("is-waiting");
     root.setAttribute("aria-busy", "true");
   }, STALE_MS);
-  longTimer = setTimeout(() => setText("waiting-note", dynamicvit.say("explore.waiting")), LONG_MS);
+  endWait = explainWait("analyse", "waiting-note");
 }
 
 function markCurrent() {
   clearTimeout(staleTimer);
-  clearTimeout(longTimer);
   staleTimer = 0;
   root.classList.remove("is-waiting");
   root.removeAttribute("aria-busy");
-  setText("waiting-note", "");
+  endWait();
 }
 
 /** Shows a new image as the input at once, before anything is known of it. */

@@ -149,6 +149,17 @@ document.documentElement.lang = dynamicvit.language;
   document.addEventListener("scroll", hide, true);
 })();
 
+// What Gradio's browser side says of a full queue of events (503) is English in every language; of any other refusal it
+// shows the server's own sentence, and this is one.
+(() => {
+  const send = window.fetch;
+  window.fetch = async (...request) => {
+    const answer = await send(...request);
+    const isFull = answer.status === 503 && String(request[0].url ?? request[0]).includes("/queue/join");
+    return isFull ? Response.json({ error: dynamicvit.say("page.full") }, { status: 429 }) : answer;
+  };
+})();
+
 // Gradio's dropdown opens again when Tab leaves it, and then covers the examples: it sees the key after the blur.
 document.addEventListener(
   "keydown",

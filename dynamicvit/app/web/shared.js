@@ -33,6 +33,26 @@ async function call(send) {
   }
 }
 
+const LONG_MS = 1500; // so long nobody asks why it takes long
+
+/** Says from a moment on, in a live region, why a question takes long: its place in the queue. Gives what ends it. */
+function explainWait(name, region) {
+  let timer = setTimeout(explain, LONG_MS);
+  async function explain() {
+    const mine = timer;
+    const { place } = await call(() => server.place(name));
+    if (timer !== mine) return;
+    const text = place ? dynamicvit.say("page.place", { place }) : dynamicvit.say("page.computing");
+    if (part(region).textContent !== text) setText(region, text); // the same is not spoken twice
+    timer = setTimeout(explain, LONG_MS);
+  }
+  return () => {
+    clearTimeout(timer);
+    timer = 0;
+    setText(region, "");
+  };
+}
+
 /** Puts a value into a Map, which forgets its oldest ones when it holds too many. */
 function remember(store, key, value, most) {
   store.delete(key);

@@ -17,6 +17,7 @@ const currentRatio = () => {
 };
 
 const run = createRun({
+  name: "sweep_point",
   question: () => subject && keyOf(subject),
   missing,
   forget() {

@@ -23,17 +23,18 @@ const REST_MS = 400; // the visitor has stopped moving things
 
 /**
  * Asks the server one question after the other, by itself while the tab is open, with what run.html holds.
- * `question()` says what all of it is about, null when nothing can be asked; `missing()` gives the items without an
+ * `name` is that of the server's function; `question()` says what all of it is about, null when nothing can be asked; `missing()` gives the items without an
  * answer, `forget()` makes that all of them; `ask(item)` sends a question, `receive(answer, item)` shows its answer and is
  * waited for, `finish()` is called at the end, also when the run was stopped, and when the tab is opened. What was
  * received stays.
  */
-function createRun({ question, missing, forget, ask, receive, finish }) {
+function createRun({ name, question, missing, forget, ask, receive, finish }) {
   let number = 0; // of the run; an answer to an earlier one is dropped
   let about = null; // the question of the run under way
   let declined = null; // what the visitor stopped, or what failed: it goes on only when asked to
   let isOpen = false;
   let restTimer = 0;
+  let endWait = () => {};
 
   function showState() {
     const isComplete = question() !== null && missing().length === 0;
@@ -53,6 +54,7 @@ function createRun({ question, missing, forget, ask, receive, finish }) {
     const hadFocus = document.activeElement === part("stop");
     about = null;
     number += 1;
+    endWait();
     showState();
     if (isOpen) finish();
     if (hadFocus) part("start").focus();
@@ -70,7 +72,9 @@ function createRun({ question, missing, forget, ask, receive, finish }) {
     const items = missing();
     for (const [done, item] of items.entries()) {
       showProgress(done, items.length);
+      const answered = (endWait = explainWait(name, "place"));
       const answer = await call(() => ask(item));
+      answered();
       if (mine !== number) return;
       if (answer.problem) {
         showMessage(answer.problem);
