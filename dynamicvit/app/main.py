@@ -8,7 +8,10 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before gradio is imported: it would look up other hosts at once.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -16,17 +19,38 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from dynamicvit.app.state import AppState
 from dynamicvit.app.temporary import TemporaryFiles
 from dynamicvit.errors import DynamicViTError
-from dynamicvit.precision import PRECISIONS
+from dynamicvit.precision import PRECISIONS, Precision
 from dynamicvit.weights.available import fetch_with_progress
 
 if importlib.util.find_spec("gradio") is None:  # said at once: it is imported only after the model began to load
     raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
+if TYPE_CHECKING:
+    import gradio as gr
+
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; its ``--help`` explains each."""
+
+    host: str | None
+    port: int | None
+    checkpoints: Path | None
+    fetch: str | None
+    precision: Precision
+    mcp: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, build the page and serve it until interrupted."""
+    options = read_options(arguments)
+    serve(page(options), options)
+
+
+def read_options(arguments: Sequence[str] | None = None) -> Options:
+    """Return the options of a command line; of this process's when none is given."""
     parser = argparse.ArgumentParser(prog="dynamicvit app", description="Watch DynamicViT drop image tokens.")
     parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME or 127.0.0.1 when not given")
     parser.add_argument("--port", type=int, help="port; GRADIO_SERVER_PORT or the first free one from 7860")
@@ -49,16 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of models on the CPU; auto: bfloat16 where it is faster here and gives the same answers",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too, at /gradio_api/mcp/")
-    options = parser.parse_args(arguments)
-    files = TemporaryFiles.own()
-    first, precision = fetched(options.fetch), options.precision
-    state = AppState(options.checkpoints, example_folder(), first=first, precision=precision)
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+@cache  # Gradio's hot reload runs app.py again as soon as it serves: that finds the same page
+def page(options: Options) -> gr.Blocks:
+    """Return the page, built and not yet served; its first model is loaded meanwhile."""
+    TemporaryFiles.own()  # before Gradio is told of any file
+    state = AppState(options.checkpoints, example_folder(), first=fetched(options.fetch), precision=options.precision)
     threading.Thread(target=state.open_ahead, daemon=True).start()
     # Gradio takes seconds to import; meanwhile the model is loaded.
-    from dynamicvit.app.layout import build, launch_options
+    from dynamicvit.app.layout import build
 
-    page = build(state)
-    with files.kept_small():
+    return build(state)
+
+
+def serve(page: gr.Blocks, options: Options) -> None:
+    """Serve a page until interrupted; under Gradio's hot reload, which serves it already, return at once."""
+    from dynamicvit.app.layout import launch_options
+
+    with TemporaryFiles.own().kept_small():
         page.launch(server_name=options.host, server_port=options.port, mcp_server=options.mcp, **launch_options())
 
 

@@ -27,9 +27,14 @@ class TemporaryFiles:
 
     @classmethod
     def own(cls) -> TemporaryFiles:
-        """Return a folder of this app alone, below ``GRADIO_TEMP_DIR`` or the system's, after telling Gradio of it."""
-        user = os.getuid() if hasattr(os, "getuid") else "app"
-        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / f"dynamicvit-{user}"
+        """Return a folder of this app alone, below ``GRADIO_TEMP_DIR`` or the system's, after telling Gradio of it.
+
+        Asked again, as it is when Gradio reloads the page, it is the same folder.
+        """
+        name = f"dynamicvit-{os.getuid() if hasattr(os, 'getuid') else 'app'}"
+        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+        if folder.name != name:
+            folder /= name
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
         return cls(folder)
 

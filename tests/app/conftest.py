@@ -59,12 +59,17 @@ def _own_cache(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNAMICVIT_CACHE", str(empty_cache))
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def address(checkpoints: Path, empty_cache: Path) -> Iterator[str]:
     """The app as a user starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
     command = [sys.executable, "app.py", *where, "--precision", "float32"]
     environment = os.environ | {"DYNAMICVIT_CACHE": str(empty_cache)}

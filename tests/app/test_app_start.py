@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
-from conftest import EXAMPLES
+from browsing import ROOT, wait_for
+from conftest import EXAMPLES, free_port
 
 from dynamicvit.app import main as module
 from dynamicvit.app.main import fetched
@@ -74,6 +84,66 @@ def test_option_and_environment_name_what_to_fetch(
     monkeypatch.setattr("dynamicvit.app.layout.build", lambda state: Page())
     module.main([*options, "--checkpoints", str(tmp_path)])
     assert asked == [name]
+
+
+def test_the_page_is_the_global_demo_of_app_py_before_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.setattr(module, "page", lambda options: Page())
+    monkeypatch.setattr(module, "serve", lambda page, options: seen.append(sys.modules["__main__"].demo is page))
+    runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+    assert seen == [True]
+
+
+def test_importing_app_py_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("read_options", "page", "serve"):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("an import started the page"))
+    assert "demo" not in runpy.run_path(str(ROOT / "app.py"), run_name="app")
+
+
+def test_running_app_py_again_in_one_process_finds_the_page_that_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("dynamicvit.app.layout.build", lambda state: Page())
+    arguments = ["--checkpoints", str(tmp_path)]
+    first = module.page(module.read_options(arguments))
+    assert module.page(module.read_options(arguments)) is first
+    assert module.page(module.read_options([*arguments, "--precision", "auto"])) is not first
+
+
+def test_gradios_hot_reload_shows_what_was_changed(checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dynamicvit", tmp_path / "dynamicvit")
+    source = (ROOT / "app.py").read_text()
+    (tmp_path / "app.py").write_text(source)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    options = ["--host", "127.0.0.1", "--port", str(port), "--checkpoints", str(checkpoints)]
+    command = [sys.executable, "-c", "from gradio.cli import cli; cli()", "app.py", "--", *options]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, start_new_session=True
+    ) as gradio:
+        try:
+            wait_for(address, gradio)
+            for _ in range(12):  # the first change may come before Gradio has begun to look
+                (tmp_path / "app.py").write_text(f"{source}    demo.title = 'Changed'\n")
+                if is_called("Changed", address):
+                    break
+            assert is_called("Changed", address)
+        finally:
+            os.killpg(gradio.pid, signal.SIGTERM)
+
+
+def is_called(title: str, address: str, patience_s: float = 10) -> bool:
+    """Whether the page that is served has that title, or gets it soon."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        with urlopen(f"{address}config", timeout=60) as config:
+            if json.load(config)["title"] == title:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
 
 
 class Page:

@@ -58,6 +58,7 @@ def test_the_folder_is_the_apps_alone_and_the_one_that_gradio_uses(
     folder = TemporaryFiles.own().folder
     assert folder.parent == tmp_path
     assert get_upload_folder() == str(folder)
+    assert TemporaryFiles.own().folder == folder, "each reload would go a folder deeper"
 
 
 def test_cleaning_begins_at_the_start(tmp_path: Path) -> None:
