@@ -76,7 +76,6 @@ class Disk:
                         pass
                 except OSError:
                     pass
-
             os.truncate(self.folder / "filler", (self.folder / "filler").stat().st_size - spare)
 
     def empty(self) -> None:
