@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dynamicvit.analysis.prepared import PreparedImage
-from dynamicvit.analysis.report import ModelIdentity, Report, identify_checkpoint, identify_image, to_json
+from dynamicvit.analysis.report import ModelIdentity, Report, identify_checkpoint, identify_image, read_report, to_json
+from dynamicvit.analysis.results import AnalysisSettings
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.datasets import is_image
-from dynamicvit.errors import CheckpointError, DynamicViTError, ImageError, OutputError, SettingError
+from dynamicvit.errors import CheckpointError, DynamicViTError, ImageError, OutputError, ReportError, SettingError
 from dynamicvit.figures.animation import animation_bytes, stage_frames
 from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.figures.sheet import slide_sheet
@@ -114,7 +116,8 @@ def analyze_file(
     """
     record = target.with_name(f"{target.name}.json")
     if record.exists():
-        return ""
+        is_done = is_record_of(record, path, identity, AnalysisSettings(budget, selector))
+        return "" if is_done else f"{path}: {record} is of another image, model or selector; choose another --out."
     try:
         prepared = PreparedImage(model, path)
         analysis = prepared.analyze(budget, selector)
@@ -127,6 +130,18 @@ def analyze_file(
     except (ImageError, CheckpointError) as error:
         return f"{path}: {error}"
     return ""
+
+
+def is_record_of(record: Path, image: Path, identity: ModelIdentity, settings: AnalysisSettings) -> bool:
+    """Return whether a JSON file holds the analysis of this image by these weights under these settings."""
+    try:
+        report = read_report(record)
+    except ReportError:
+        return False
+    with image.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    made_of = (report.image.sha256, report.model.sha256_prefix, report.analysis.settings)
+    return made_of == (sha256, identity.sha256_prefix, settings)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from PIL import Image
 from dynamicvit.analyze import main, unique_stems
 from dynamicvit.models.config import ModelConfig
 from dynamicvit.models.registry import create_model
-from dynamicvit.weights.io import save_model
+from dynamicvit.weights.io import load_file, save_model
 
 
 @pytest.fixture
@@ -52,10 +52,26 @@ def test_every_image_of_a_folder_gets_a_sheet_an_animation_and_json(checkpoint, 
 def test_results_that_are_there_are_kept_and_missing_ones_are_made(checkpoint, folder, tmp_path):
     run(checkpoint, tmp_path, folder / "one.png")
     kept = tmp_path / "out" / "one-keep-0.70.json"
-    kept.write_text("mine")
+    kept.write_text(mine := kept.read_text() + "\n\n")
     assert run(checkpoint, tmp_path, folder / "one.png", folder / "more" / "two.jpg") == 0
-    assert kept.read_text() == "mine"
+    assert kept.read_text() == mine
     assert (tmp_path / "out" / "two-keep-0.70.json").exists()
+
+
+@pytest.mark.parametrize("change", ["image", "weights", "record"])
+def test_results_of_something_else_are_neither_kept_for_these_nor_lost(checkpoint, folder, tmp_path, change):
+    run(checkpoint, tmp_path, folder / "one.png")
+    record = tmp_path / "out" / "one-keep-0.70.json"
+    if change == "image":
+        Image.new("RGB", (80, 80)).save(folder / "one.png")
+    elif change == "weights":
+        save_model(create_model(load_file(checkpoint).config, class_names=["a", "b", "c"]), checkpoint)
+    else:
+        record.write_text("mine")
+    before = record.read_bytes()
+    code = run(checkpoint, tmp_path, folder / "one.png")
+    assert "one-keep-0.70.json is of another image, model or selector; choose another --out." in code
+    assert record.read_bytes() == before
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_analyzed(checkpoint, folder, tmp_path):
