@@ -40,6 +40,7 @@ function explainWait(name, region) {
   let timer = setTimeout(explain, LONG_MS);
   async function explain() {
     const mine = timer;
+    if (!part(region).textContent) setText(region, dynamicvit.say("page.computing")); // the place may take long, too
     const { place } = await call(() => server.place(name));
     if (timer !== mine) return;
     const text = place ? dynamicvit.say("page.place", { place }) : dynamicvit.say("page.computing");
