@@ -108,6 +108,10 @@ def _place_function(asked: Collection[str], turns: Turns) -> Callable[[object, g
     """Return the function that says which place in the queue a visitor's question has, 0 when it does not wait."""
 
     async def place(name: object, request: gr.Request) -> Payload:
+        try:
+            check_files(name)
+        except UploadError as error:
+            return {"problem": str(error)}
         if not isinstance(name, str) or name not in asked:
             return _misfit()
         return {"place": turns.place(await _visitor(request), name)}
