@@ -48,6 +48,15 @@ def counts(answer: dict) -> list[int]:
     return [len(stage["kept"]) for stage in answer["stages"]]
 
 
+def test_another_process_that_does_not_know_an_image_asks_to_add_it_again(
+    state: AppState, photo: Upload, model: str
+) -> None:
+    scene = explorer.open_file(state, photo, model)
+    other = AppState(state.checkpoints, EXAMPLES)
+    answer = explorer.analyse(other, scene["image"], model, {"keep_ratio": 0.5})
+    assert answer == {"problem": "This image is no longer in the app's memory; add it again."}
+
+
 def test_first_scene_is_analysed_and_ready_for_json(state: AppState) -> None:
     scene = json.loads(json.dumps(explorer.first_scene(state)))
     assert counts(scene["answer"]) == [137, 96, 67]
