@@ -35,6 +35,5 @@ def _entry(name: str) -> Any:
     return build
 
 
-__all__ = [name for name in list_models() if name.startswith("dynamicvit_")]
-for _name in __all__:
-    globals()[_name] = register_model(_entry(_name))
+for _name in [name for name in list_models() if name.startswith("dynamicvit_")]:
+    globals()[_name] = register_model(_entry(_name))  # which adds the name to __all__
