@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 from huggingface_hub import SpaceCard
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = SpaceCard.load(ROOT / "README.md", ignore_metadata_errors=False).data
 PINS = {pin.name: pin for pin in map(Requirement, (ROOT / "requirements.txt").read_text().splitlines())}
+LOWEST = ROOT / "tests" / "lowest.txt"
 LARGEST_IN_GIT = 10_000_000  # bytes that the Hub takes by plain git
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
@@ -50,6 +53,18 @@ def test_every_library_of_library_and_app_is_pinned_within_its_range():
         if needed.marker is None or needed.marker.evaluate({"extra": "app"}):
             (pin,) = PINS[needed.name].specifier
             assert needed.specifier.contains(pin.version), text
+
+
+def test_the_lowest_versions_that_ci_runs_are_the_lowest_that_are_allowed():
+    lines = [line.partition("#")[0] for line in LOWEST.read_text().splitlines()]
+    lowest = {pin.name: Version(next(iter(pin.specifier)).version) for pin in map(Requirement, filter(None, lines))}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    needed = [Requirement(text) for text in [*project["dependencies"], *extras["app"], *extras["train"]]]
+    allowed = {one.name: Version(bound.version) for one in needed for bound in one.specifier if bound.operator == ">="}
+    del allowed["gradio"]  # the page is tested at its pin: Gradio's range is one major version
+    assert allowed == {name: lowest[name] for name in allowed}
 
 
 def test_only_the_shipped_weights_are_too_large_for_plain_git():
