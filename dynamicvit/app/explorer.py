@@ -150,7 +150,7 @@ def analyse(
         described["note"],
     ]
     asked = {"image": opened.key, "model": loaded.entry.key, "settings": budget.to_json(), "language": words.language}
-    alike = prepared.most_alike(analysis)
+    alike = state.alike(opened, loaded, analysis)
     return {**asked, **described, "alike": alike, "note": " ".join(filter(None, notes))}
 
 

@@ -312,6 +312,12 @@ class AppState:
         # Remembered results hold no images: those have bounds of their own.
         return replace(self.run(lambda: prepared.analyze(budget)), seen=None)
 
+    def alike(self, opened: OpenImage, loaded: LoadedModel, analysis: Analysis) -> tuple[tuple[int, ...], ...]:
+        """Return for each patch the kept ones most like it, from memory or new, on the thread of the models."""
+        key = ("alike", opened.key, loaded.version, analysis.settings.budget)
+        prepared = self.prepared(opened, loaded)
+        return self.remembered(key, lambda: self.run(lambda: prepared.most_alike(analysis)))
+
     def remembered(self, key: tuple[Hashable, ...], make: Callable[[], V], *, anew: bool = False) -> V:
         """Return what was made for a key before, or what is made of it now, also if there is something already."""
         found: V | None = None if anew else self._results.get(key)
