@@ -241,7 +241,8 @@ class AppState:
         with suppress(DynamicViTError):  # the page says what is wrong
             loaded = self.load(None)
             for name in list(self.examples)[:1]:
-                self.analysis(self.example(name), loaded, as_budget(DEFAULT_KEEP_RATIO))
+                opened = self.example(name)
+                self.alike(opened, loaded, self.analysis(opened, loaded, as_budget(DEFAULT_KEEP_RATIO)))
 
     def _ready(self, model: DynamicModel) -> DynamicModel:
         model = fold_batch_norms(model).to(self.device)
