@@ -85,7 +85,8 @@ def _head_scripts(shared: str) -> str:
     """Return the scripts that run before any component: the words of all languages, then what the components share."""
     texts = _script_value({language: words_in(language).texts for language in LANGUAGES})
     classes = _script_value({language: words_in(language).classes for language in LANGUAGES})
-    words = f"const dynamicvitTexts = {texts};const dynamicvitClasses = {classes};"
+    errors = _script_value({language: words_in(language).error_patterns for language in LANGUAGES})
+    words = f"const dynamicvitTexts = {texts};const dynamicvitClasses = {classes};const dynamicvitErrors = {errors};"
     return f"<script>{words}</script><script>{shared}</script>"
 
 
@@ -246,7 +247,8 @@ class _Events:
         chosen = next((entry for entry in entries if entry.key == key), None)
         can_fetch = chosen is not None and not chosen.is_local
         still = next((entry.title for entry in entries if can_fetch and entry.key == shown), None)
-        notes = [_model_note(chosen, words), still and words("model.still", title=still), self._state.unusable_files()]
+        unusable = map(words.sentence, self._state.unusable_files())
+        notes = [_model_note(chosen, words), still and words("model.still", title=still), *unusable]
         note = " ".join(filter(None, notes))
         return [gr.Dropdown(**_model_list(entries, key, words)), note, gr.Button(visible=can_fetch)]
 

@@ -207,9 +207,9 @@ class AppState:
         """Return the key of the model to start with; None when there is none without a download."""
         return next((entry.key for entry in self.entries() if entry.is_local), None)
 
-    def unusable_files(self) -> str:
-        """Say which weight files are left out of the list and why; empty when none is."""
-        return " ".join(list_problems(self.checkpoints))
+    def unusable_files(self) -> tuple[str, ...]:
+        """Say which weight files are left out of the list and why, a sentence for each."""
+        return list_problems(self.checkpoints)
 
     def load(self, key: object) -> LoadedModel:
         """Return the model of a key, from memory or from its file; None means the one to start with.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,20 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Words:
-    """The texts of one language, and what it calls ImageNet's classes where that is not their English name."""
+    """The texts of one language, and what it says for English where that is another language.
+
+    Attributes:
+        language: its code.
+        texts: by their keys.
+        classes: the names of ImageNet's classes, by their English names.
+        errors: sentences that say what went wrong, with ``{1}``, ``{2}``, ... for the blanks, by the English ones with
+            ``{}``.
+    """
 
     language: str
     texts: dict[str, str]
     classes: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of a key with its ``{names}`` filled in."""
@@ -34,6 +44,23 @@ class Words:
     def class_name(self, name: str) -> str:
         """Return the name of a class in this language; as it is where none is known, as of a model's own classes."""
         return self.classes.get(name, name)
+
+    @cached_property
+    def error_patterns(self) -> list[tuple[str, str]]:
+        """Regular expressions of the English sentences, for Python and JavaScript, each with the one to say instead.
+
+        The first that matches is meant: those with the most words of their own come first.
+        """
+        by_length = sorted(self.errors.items(), key=lambda pair: len(pair[0].replace("{}", "")), reverse=True)
+        return [(r"([\s\S]*?)".join(map(re.escape, english.split("{}"))), own) for english, own in by_length]
+
+    def sentence(self, text: str) -> str:
+        """Return a sentence that says what went wrong in this language, and so what fills it in; else as it is."""
+        for pattern, own in self.error_patterns:
+            found = re.fullmatch(pattern, text)
+            if found:
+                return own.format(text, *map(self.sentence, found.groups()))
+        return text
 
     def listed(self, items: Sequence[str]) -> str:
         """Join items into a list as one says it."""
@@ -50,11 +77,12 @@ def words_in(language: object) -> Words:
 def _read(language: str) -> Words:
     folder = Path(__file__).parent / "texts"
     texts = json.loads((folder / f"{language}.json").read_text(encoding="utf-8"))
-    return Words(language, texts, _class_names(folder / f"classes_{language}.txt"))
+    classes, errors = (_table(folder / f"{name}_{language}.txt") for name in ("classes", "errors"))
+    return Words(language, texts, classes, errors)
 
 
-def _class_names(path: Path) -> dict[str, str]:
-    """Return what a language calls the classes, by their English names; nothing without a list."""
+def _table(path: Path) -> dict[str, str]:
+    """Return what a language says, by the English for it; nothing without a list."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return dict(line.split("\t", 1) for line in lines if not line.startswith("#"))
 

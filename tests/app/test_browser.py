@@ -11,6 +11,8 @@ import torch
 from browsing import SET_SLIDER, Page, needs_browser
 from PIL import Image
 
+from dynamicvit.app.words import words_in
+
 pytestmark = needs_browser
 
 
@@ -141,6 +143,17 @@ def test_broken_file_says_what_to_do_and_the_last_result_stays(page: Page, tmp_p
     page.raw.evaluate(SET_SLIDER, "0.50")
     page.wait_for_ratio("0.50")
     assert page.raw.locator("[data-part=problem]").is_hidden()
+
+
+def test_broken_file_is_told_in_chinese_on_the_chinese_page(open_page: Any, tmp_path: Path) -> None:
+    page = open_page(query="?__theme=light&lang=zh")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"this is no image")
+    page.upload(broken)
+    page.raw.locator("[data-part=problem]", has_text="请另存为 JPEG、PNG 或 WebP。").wait_for()
+    # The browser finds the same sentences as the server, in the blanks of others too.
+    for text in ("a.zip is not known", "The image a\nb.png cannot be opened: HTTP 404.", "keep mass"):
+        assert page.raw.evaluate("(text) => dynamicvit.sentence(text)", text) == words_in("zh").sentence(text)
 
 
 def test_example_can_be_chosen(page: Page) -> None:

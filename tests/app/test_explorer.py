@@ -169,7 +169,7 @@ def test_overwritten_weights_are_loaded_anew(state: AppState, model: str, tmp_pa
 def test_unusable_weight_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.safetensors").write_bytes(b"no weights")
     state = AppState(tmp_path)
-    assert "wrong.safetensors" in state.unusable_files()
+    assert "wrong.safetensors" in " ".join(state.unusable_files())
 
 
 def test_failed_download_gives_its_sentence(state: AppState, monkeypatch: pytest.MonkeyPatch) -> None:

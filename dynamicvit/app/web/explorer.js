@@ -156,7 +156,7 @@ function publish() {
 function showProblem(sentence) {
   const box = part("problem");
   box.hidden = !sentence;
-  box.textContent = sentence ?? "";
+  box.textContent = sentence ? dynamicvit.sentence(sentence) : "";
 }
 
 // Events ----------------------------------------------------------------------------------------------------------

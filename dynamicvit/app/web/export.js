@@ -91,7 +91,7 @@ const uploadNote = () => (dynamicvit.link?.holdsPicture ? "" : dynamicvit.say("e
 async function openAnalysis(text) {
   const answer = await call(() => server.open_analysis(text, [...seen], dynamicvit.language));
   waiting = answer.waits ? text : "";
-  setText("open-state", answer.problem ?? answer.note);
+  setText("open-state", answer.problem ? dynamicvit.sentence(answer.problem) : answer.note);
   if (answer.open) dynamicvit.open(answer.open);
 }
 

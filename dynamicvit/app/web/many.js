@@ -9,8 +9,12 @@ function show() {
   const hasPictures = Boolean(survey.pictures);
   part("numbers").hidden = part("maps-figure").hidden = !hasPictures;
   if (hasPictures) showNumbers(survey);
-  part("left-out").hidden = !survey.problems.length;
-  part("problems").replaceChildren(...survey.problems.map(problemLine));
+  showProblems(survey);
+}
+
+function showProblems({ problems }) {
+  part("left-out").hidden = !problems.length;
+  part("problems").replaceChildren(...problems.map(problemLine));
 }
 
 function showNumbers(survey) {
@@ -22,11 +26,16 @@ function showNumbers(survey) {
 function problemLine({ name, sentence }) {
   const line = document.createElement("li");
   append(line, "b", name);
-  line.append(` ${sentence}`);
+  line.append(` ${dynamicvit.sentence(sentence)}`);
   return line;
 }
 
+function onLanguage() {
+  dynamicvit.translate(element);
+  if (props.value) showProblems(props.value);
+}
+
 watch("value", show);
-dynamicvit.on("language", () => dynamicvit.translate(element));
-dynamicvit.translate(element);
+dynamicvit.on("language", onLanguage);
+onLanguage();
 show();

@@ -1,6 +1,6 @@
 // Runs in the page's head, before any component: what the components share in the browser.
-// `dynamicvitTexts` (language -> key -> text) and `dynamicvitClasses` (language -> English name -> name) are defined just
-// before.
+// `dynamicvitTexts` (language -> key -> text), `dynamicvitClasses` (language -> English name -> name) and
+// `dynamicvitErrors` (language -> [pattern of an English sentence, sentence]) are defined just before.
 "use strict";
 
 window.dynamicvit = (() => {
@@ -10,6 +10,12 @@ window.dynamicvit = (() => {
   let scene = null;
   let pixels = null;
   let link = null;
+  const patterns = {}; // language -> [RegExp of an English sentence, sentence]
+
+  function errorPatterns() {
+    patterns[language] ??= dynamicvitErrors[language].map(([source, own]) => [new RegExp(`^${source}$`), own]);
+    return patterns[language];
+  }
 
   function firstLanguage() {
     const asked = new URLSearchParams(location.search).get("lang");
@@ -57,6 +63,14 @@ window.dynamicvit = (() => {
     className(name) {
       const names = dynamicvitClasses[language];
       return Object.hasOwn(names, name) ? names[name] : name;
+    },
+    /** Gives a sentence that says what went wrong in the page's language, and so what fills it in; else as it is. */
+    sentence(text) {
+      for (const [pattern, own] of errorPatterns()) {
+        const found = pattern.exec(text);
+        if (found) return own.replace(/\{(\d+)\}/g, (slot, number) => this.sentence(found[number]));
+      }
+      return text;
     },
     /** Fills what data-text names as content, and what data-text-label and -title name as attributes. */
     translate(root) {

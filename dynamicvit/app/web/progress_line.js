@@ -11,7 +11,7 @@ function show() {
     bar.removeAttribute("value");
   }
   part("line-text").textContent = text && dynamicvit.say(text, values);
-  part("line-problem").textContent = problem;
+  part("line-problem").textContent = dynamicvit.sentence(problem);
   part("line-problem").hidden = !problem;
 }
 

@@ -119,10 +119,15 @@ function createRun({ name, question, missing, forget, ask, receive, finish }) {
   };
 }
 
+let message = "";
+
 function showMessage(sentence) {
+  message = sentence;
   part("message").hidden = !sentence;
-  setText("message", sentence);
+  setText("message", dynamicvit.sentence(sentence));
 }
+
+dynamicvit.on("language", () => showMessage(message));
 
 /** Says which settings Explore has: a base ratio, one ratio for each stage, or the adaptive mode. */
 function settingText({ keep_ratio: ratio, keep_mass: mass }) {

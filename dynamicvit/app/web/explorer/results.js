@@ -64,7 +64,7 @@ function showTiming(timing) {
   showHeadline(shown.answer, timing);
   followTour();
   part("time-row").classList.remove("is-stale");
-  setText("time-note", timing.problem ?? timing.note);
+  setText("time-note", timing.problem ? dynamicvit.sentence(timing.problem) : timing.note);
   part("time-note").classList.toggle("is-slower", Boolean(timing.is_slower));
   part("time-saved").classList.toggle("is-loss", Boolean(timing.is_slower));
   for (const name of ["dense", "pruned", "saved"]) setText(`time-${name}`, timing[name] ?? "–");
