@@ -7,6 +7,7 @@ import copy
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -23,7 +24,10 @@ from torch import Tensor, nn
 
 from dynamicvit.costs.benchmark import device_name, synchronize, take_turns
 from dynamicvit.costs.macs import MacCounter
+from dynamicvit.costs.memory import peak_memory
 from dynamicvit.errors import DynamicViTError, OutputError, SettingError
+from dynamicvit.figures.growth_chart import draw_growth
+from dynamicvit.figures.saving import figure_bytes
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
 from dynamicvit.models.registry import create_model, list_models
@@ -53,7 +57,7 @@ class Measured:
         gmacs: of one image; None where they are not counted.
         speedup: median over the rounds of the baseline's time / this one's; that is timm's dense model, or else ours.
         of_ideal: speedup / (the baseline's multiply-adds / these); None where they are not counted.
-        peak_mb: of GPU memory; None on a CPU.
+        peak_mb: that one batch takes for its tensors at its highest, weights and images not counted.
     """
 
     model: str
@@ -68,7 +72,7 @@ class Measured:
     gmacs: float | None
     speedup: float
     of_ideal: float | None
-    peak_mb: float | None
+    peak_mb: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +147,6 @@ def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractCon
     return torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None)
 
 
-def peak_memory(work: Callable[[], Any], device: torch.device) -> float | None:
-    """Return the MB of GPU memory that some work takes at its highest; None on a CPU."""
-    if device.type != "cuda":
-        work()
-        return None
-    torch.cuda.reset_peak_memory_stats(device)
-    work()
-    return torch.cuda.max_memory_allocated(device) / 1e6
-
-
 def measure(
     model: DynamicModel,
     name: str,
@@ -207,29 +201,48 @@ def measure(
 
 def as_table(rows: Sequence[Measured]) -> str:
     """Return the rows as a Markdown table."""
-    head = (
-        "| model | how | batch | precision | ms (10 to 90 %) | images/s | GMACs | times faster | of ideal | peak MB |"
-    )
-    lines = [head, "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    heads = ["model", "how", "batch", "pixels", "precision"]
+    numbers = ["ms (10 to 90 %)", "images/s", "GMACs", "times faster", "of ideal", "peak MB"]
+    lines = [_line([*heads, *numbers]), _line(["---"] * len(heads) + ["---:"] * len(numbers))]
     for row in rows:
         cells = [
             row.model,
             row.how,
             f"{row.batch}",
+            f"{row.image_size}",
             row.precision,
             f"{row.milliseconds:.1f} ({row.p10:.1f} to {row.p90:.1f})",
             f"{row.images_per_second:.1f}",
-            _number(row.gmacs, 3),
+            "-" if row.gmacs is None else f"{row.gmacs:.3f}",
             f"{row.speedup:.2f}",
             "-" if row.of_ideal is None else f"{100 * row.of_ideal:.0f} %",
-            _number(row.peak_mb, 0),
+            f"{row.peak_mb:.0f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def as_chart(rows: Sequence[Measured]) -> bytes:
+    """Return as PNG how milliseconds and memory grow with the size of the images, or else with the batch."""
+    by_size = len({row.image_size for row in rows}) > 1
+    is_one_run = len({(row.model, row.precision) for row in rows}) == 1
+
+    def lines(quantity: Callable[[Measured], float]) -> dict[str, list[tuple[float, float]]]:
+        found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for row in rows:
+            name = row.how if is_one_run else f"{row.model}, {row.how}, {row.precision}"
+            found[name].append((row.image_size if by_size else row.batch, quantity(row)))
+        return found
+
+    panels = {
+        "milliseconds of an image": lines(lambda row: row.milliseconds / row.batch),
+        "peak memory of a batch, MB": lines(lambda row: row.peak_mb),
+    }
+    return figure_bytes(draw_growth(panels, "pixels on a side" if by_size else "images in a batch"), "png")
 
 
 def read_model(source: str, image_size: int | None) -> DynamicModel:
@@ -267,7 +280,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's group, at least 3 rounds")
     parser.add_argument("--rounds", type=int, default=200, help="at most")
     parser.add_argument("--json", type=Path, help="file for the numbers")
-    return parser.parse_args(arguments)
+    parser.add_argument("--chart", type=Path, help="PNG file for their growth over several sizes or batches")
+    options = parser.parse_args(arguments)
+    if options.chart is not None and (len(options.image_size or []) > 1) == (len(options.batch) > 1):
+        parser.error("--chart shows growth: give several values of either --image-size or --batch")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -282,12 +299,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = device_name(options.device)
     about = f"{where}, torch {torch.__version__}, {date.today().isoformat()}; fresh weights where there are none here."
     sys.stdout.write(f"{as_table(rows)}\n\n{about}\n")
-    if options.json is not None:
-        record = {"where": about, "rows": [asdict(row) for row in rows]}
-        try:
+    record = {"where": about, "rows": [asdict(row) for row in rows]}
+    try:
+        if options.json is not None:
             write_whole(options.json, json.dumps(record, indent=1).encode())
-        except OutputError as error:
-            sys.exit(str(error))
+        if options.chart is not None:
+            write_whole(options.chart, as_chart(rows))
+    except OutputError as error:
+        sys.exit(str(error))
 
 
 def run(options: argparse.Namespace) -> list[Measured]:

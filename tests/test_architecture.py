@@ -28,7 +28,7 @@ ALLOWED = {
     "evaluation": {"costs", "errors", "images", "models", "datasets", "precision"},
     "training": {"budget", "errors", "evaluation", "images", "labels", "models", "datasets", "weights", "writing"},
     "figures": {"analysis", "costs", "errors", "images"},
-    "benchmark": {"costs", "errors", "models", "precision", "weights", "writing"},
+    "benchmark": {"costs", "errors", "figures", "models", "precision", "weights", "writing"},
     "export": {"budget", "errors", "models", "weights", "writing"},
     "average": {"errors", "models", "weights"},
     "analyze": {"analysis", "budget", "datasets", "errors", "figures", "models", "weights", "writing"},

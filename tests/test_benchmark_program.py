@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from dynamicvit import benchmark
 from dynamicvit.benchmark import contenders, main, measure, milliseconds
@@ -84,6 +85,23 @@ def test_the_program_prints_a_table_and_writes_the_numbers(model, tmp_path, caps
     ]
     assert len(rows) == 8
     assert printed.count("| tiny |") == 8
+    assert all(row["peak_mb"] > 0 for row in rows)
+
+
+def test_the_chart_shows_growth_over_batches_and_over_sizes(model, tmp_path):
+    save_model(model, tmp_path / "tiny.safetensors")
+    common = ["--model", str(tmp_path / "tiny.safetensors"), "--seconds", "0", "--device", "cpu"]
+    for growing in (["--batch", "1", "2"], ["--image-size", "32", "64"]):
+        main([*common, *growing, "--chart", str(tmp_path / "growth.png")])
+        with Image.open(tmp_path / "growth.png") as chart:
+            assert chart.format == "PNG"
+            assert chart.width > 2 * chart.height
+
+
+def test_a_chart_of_a_single_point_is_refused_before_anything_is_timed(capsys):
+    with pytest.raises(SystemExit):
+        main(["--model", "deit_of_mine", "--chart", "growth.png"])
+    assert "several values of either --image-size or --batch" in capsys.readouterr().err
 
 
 def test_a_model_that_nothing_has_ends_with_a_sentence():
