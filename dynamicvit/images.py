@@ -27,6 +27,10 @@ MAX_WORKING_SIDE = 8192  # ... and of what is longer still, the middle is taken,
 MAX_RESIZED_RATIO = 8  # an image more elongated than this is not resized as a whole
 SMALL_SIDE = 64  # an image with a side below it says too little
 
+CropPlace = tuple[float, float]
+"""Where the crop lies, from left and top: shares in [0, 1] of the room that it leaves in the image."""
+CENTRE: CropPlace = (0.5, 0.5)
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -138,26 +142,31 @@ def as_image(source: str | Path | bytes | Image.Image | NDArray[np.uint8] | Deco
     return read(source)
 
 
-def prepare(image: DecodedImage, config: ModelConfig, size: int | None = None) -> ModelInput:
+def prepare(
+    image: DecodedImage, config: ModelConfig, size: int | None = None, *, crop_at: CropPlace = CENTRE
+) -> ModelInput:
     """Turn an image into a model's input as in the paper's evaluation: resize, centre crop, normalise.
 
     The shorter side becomes ``int(size / crop_ratio)`` pixels (bicubic, antialiased); a square of ``size`` pixels is
-    cut from the middle. Equal to torchvision's Resize, CenterCrop, ToTensor and Normalize on the same pixels.
+    cut from it. In the middle, that equals torchvision's Resize, CenterCrop, ToTensor and Normalize on the same pixels.
 
     Args:
         image: the image.
         config: the model's description.
         size: side of the input in pixels, a multiple of the patch size; the model's own when not given.
+        crop_at: where the square lies; the paper's place is the middle.
 
     Raises:
-        SettingError: ``size`` is not a multiple of the patch size.
+        SettingError: ``size`` is not a multiple of the patch size, or the place is outside the image.
 
     Source: Rao et al. 2021, released evaluation code.
     """
     size = config.image_size if size is None else size
     if size < config.patch_size or size % config.patch_size:
         raise SettingError(f"The input size must be a multiple of {config.patch_size} pixels; got {size}.")
-    pixels, crop = _resize_and_crop(image.pixels, size, int(size / config.preprocessing.crop_ratio))
+    if not (len(crop_at) == 2 and all(0 <= share <= 1 for share in crop_at)):
+        raise SettingError(f"The crop lies at two shares from 0 to 1, from left and top; got {crop_at!r:.80}.")
+    pixels, crop = _resize_and_crop(image.pixels, size, int(size / config.preprocessing.crop_ratio), crop_at)
     side = size // config.patch_size
     return ModelInput(_normalise(pixels, config.preprocessing), crop, (side, side), config.patch_size)
 
@@ -224,12 +233,14 @@ def _opaque(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _resize_and_crop(pixels: NDArray[np.uint8], size: int, shorter: int) -> tuple[NDArray[np.uint8], CropBox]:
-    """Resize the shorter side to ``shorter`` and cut the middle square; return it and its place in the source."""
+def _resize_and_crop(
+    pixels: NDArray[np.uint8], size: int, shorter: int, crop_at: CropPlace
+) -> tuple[NDArray[np.uint8], CropBox]:
+    """Resize the shorter side to ``shorter`` and cut a square; return it and its place in the source."""
     height, width = pixels.shape[:2]
     longer = int(shorter * max(width, height) / min(width, height))
     new_width, new_height = (shorter, longer) if width <= height else (longer, shorter)
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    left, top = round((new_width - size) * crop_at[0]), round((new_height - size) * crop_at[1])
     x_scale, y_scale = width / new_width, height / new_height
     crop = CropBox(left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
     image = Image.fromarray(pixels)

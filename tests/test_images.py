@@ -18,11 +18,13 @@ CONFIG = ModelConfig()
 LEVEL = 1 / 255
 
 
-def torchvision_input(pixels: np.ndarray, size: int, preprocessing: Preprocessing) -> torch.Tensor:
+def torchvision_input(
+    pixels: np.ndarray, size: int, preprocessing: Preprocessing, *, crop: bool = True
+) -> torch.Tensor:
     transform = transforms.Compose(
         [
             transforms.Resize(int(size / preprocessing.crop_ratio), transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(size),
+            *([transforms.CenterCrop(size)] if crop else []),
             transforms.ToTensor(),
             transforms.Normalize(preprocessing.mean, preprocessing.std),
         ]
@@ -308,6 +310,27 @@ class TestPrepare:
         one_pixel_of_input = min(width, height) / 18 * 1.1
         assert abs(crop.left + crop.right - width) <= one_pixel_of_input
         assert abs(crop.top + crop.bottom - height) <= one_pixel_of_input
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        width=st.integers(40, 320),
+        height=st.integers(40, 320),
+        x=st.sampled_from([0.0, 0.31, 0.5, 1.0]),
+        y=st.sampled_from([0.0, 0.31, 0.5, 1.0]),
+    )
+    def test_a_moved_crop_is_that_place_of_the_resized_image(self, width, height, x, y):
+        pixels, config = noise(width, height), ModelConfig(preprocessing=Preprocessing(0.5))
+        model_input = prepare(DecodedImage(pixels, "PNG"), config, 112, crop_at=(x, y))
+        whole = torchvision_input(pixels, 112, config.preprocessing, crop=False)[0]
+        top, left = round((whole.shape[1] - 112) * y), round((whole.shape[2] - 112) * x)
+        assert torch.equal(model_input.tensor[0], whole[:, top : top + 112, left : left + 112])
+        assert 0 <= model_input.crop.left <= model_input.crop.right <= width + 1e-6
+        assert 0 <= model_input.crop.top <= model_input.crop.bottom <= height + 1e-6
+
+    @pytest.mark.parametrize("place", [(-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5), (0.5,), (0.5, float("inf"))])
+    def test_a_crop_outside_the_image_is_refused(self, place):
+        with pytest.raises(SettingError, match="shares from 0 to 1"):
+            prepare(DecodedImage(noise(32, 32), "PNG"), CONFIG, crop_at=place)
 
     @pytest.mark.parametrize("size", [0, 8, 100, -16])
     def test_a_size_that_patches_do_not_divide_is_refused(self, size):

@@ -29,7 +29,7 @@ from dynamicvit.analysis.sweep import SWEPT_RATIOS, SweepPoint, sweep_point
 from dynamicvit.budget import as_budget
 from dynamicvit.costs.benchmark import PairTiming, time_pair
 from dynamicvit.costs.profiling import Profile, profile
-from dynamicvit.images import CropBox, DecodedImage, as_image, caution, prepare
+from dynamicvit.images import CENTRE, CropBox, CropPlace, DecodedImage, as_image, caution, prepare
 from dynamicvit.models.base import DynamicModel, KeepRatio
 from dynamicvit.models.selectors import TokenMerger, TokenSelector, create_selector
 
@@ -46,15 +46,18 @@ class PreparedImage:
         model: in evaluation mode, with pruning stages.
         image: the decoded image.
         crop: the part of it that the model sees, in pixels of ``image``.
+        crop_at: where that lies, from left and top, as shares of the room that it leaves: ``(0.5, 0.5)`` is the middle.
 
     Raises:
         ImageError: the image cannot be read or used.
+        SettingError: the crop would lie outside the image.
     """
 
-    def __init__(self, model: DynamicModel, image: ImageSource) -> None:
+    def __init__(self, model: DynamicModel, image: ImageSource, *, crop_at: CropPlace = CENTRE) -> None:
         self.model = model
         self.image = as_image(image)
-        prepared = prepare(self.image, model.config)
+        self.crop_at = crop_at
+        prepared = prepare(self.image, model.config, crop_at=crop_at)
         self.crop: CropBox = prepared.crop
         self._tensor = prepared.tensor
         self._begun: Begun | None = None

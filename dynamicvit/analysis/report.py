@@ -17,7 +17,7 @@ from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classificati
 from dynamicvit.budget import budget_from_json
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DynamicViTError, ReportError
-from dynamicvit.images import DecodedImage, decode, read
+from dynamicvit.images import CENTRE, CropPlace, DecodedImage, decode, read
 from dynamicvit.weights.io import load_file
 
 FORMAT = "dynamicvit-analysis"
@@ -35,11 +35,13 @@ class ImageIdentity:
         name: of the file, without its folder.
         size: width and height in pixels.
         sha256: of the file, 64 hexadecimal digits.
+        crop_at: where the part that the model saw lies in it.
     """
 
     name: str
     size: tuple[int, int]
     sha256: str
+    crop_at: CropPlace = CENTRE
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,10 @@ class Report:
     library_version: str = __version__
 
 
-def identify_image(image: DecodedImage, name: str) -> ImageIdentity:
-    """Return the identity of an image that was decoded from a file of that name."""
+def identify_image(image: DecodedImage, name: str, crop_at: CropPlace = CENTRE) -> ImageIdentity:
+    """Return the identity of an image that was decoded from a file of that name, of which a part was analysed."""
     height, width = image.pixels.shape[:2]
-    return ImageIdentity(name, (width, height), image.sha256)
+    return ImageIdentity(name, (width, height), image.sha256, crop_at)
 
 
 def identify_checkpoint(path: Path, name: str) -> ModelIdentity:
@@ -95,7 +97,12 @@ def to_json(report: Report) -> Json:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "library": {"name": "dynamicvit", "version": report.library_version},
-        "picture": {"name": image.name, "size": list(image.size), "sha256": image.sha256},
+        "picture": {
+            "name": image.name,
+            "size": list(image.size),
+            "sha256": image.sha256,
+            "crop_at": list(image.crop_at),
+        },
         "model": {"name": model.name, "file": model.file, "sha256_prefix": model.sha256_prefix},
         **analysis_to_json(report.analysis),
     }
@@ -182,8 +189,11 @@ def _report(data: Json) -> Report:
     )
     _require([stage.number for stage in analysis.stages] == list(range(1, len(analysis.stages) + 1)))
     size = _numbers(picture["size"], int, 2)
+    # Reports from before the crop could be moved do not say.
+    crop_at = _numbers(picture.get("crop_at", list(CENTRE)), float, 2)
+    _require(max(crop_at) <= 1)
     return Report(
-        ImageIdentity(_text(picture["name"]), (size[0], size[1]), _text(picture["sha256"])),
+        ImageIdentity(_text(picture["name"]), (size[0], size[1]), _text(picture["sha256"]), (crop_at[0], crop_at[1])),
         ModelIdentity(_text(model["name"]), _text(model["file"]), _text(model["sha256_prefix"])),
         analysis,
         _text(data["library"]["version"]),
@@ -267,7 +277,8 @@ def reproduce(report: Report, image: str | Path | bytes | DecodedImage, checkpoi
     if identity.sha256_prefix != report.model.sha256_prefix:
         raise ReportError(f"{identity.file} holds other weights than those that made the analysis.")
     settings = report.analysis.settings
-    again = PreparedImage(load_file(checkpoint), decoded).analyze(settings.budget, settings.selector, settings.seed)
+    prepared = PreparedImage(load_file(checkpoint), decoded, crop_at=report.image.crop_at)
+    again = prepared.analyze(settings.budget, settings.selector, settings.seed)
     if not is_same(report.analysis, again):
         raise ReportError("The analysis comes out differently here: other tokens are kept, or other classes found.")
     return again

@@ -152,6 +152,11 @@ def example_row(thumbnails: list[Payload]) -> gr.HTML:
     return component("example_row", thumbnails)
 
 
+def image_crop() -> gr.HTML:
+    """Return the component that shows what the model sees of the image, and where it is chosen."""
+    return component("crop", elem_id="crop")
+
+
 def current_settings() -> gr.HTML:
     """Return the line that says what Explore is set to, an input of a tab's events.
 

@@ -13,19 +13,20 @@ from PIL import Image, ImageOps
 from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
 from dynamicvit.app.components import Payload, component, user_errors
 from dynamicvit.app.inputs import checked_budget
-from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url
+from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url, split_key
 from dynamicvit.app.uploads import Upload
 from dynamicvit.app.words import DEFAULT_LANGUAGE, Words, words_in
 from dynamicvit.budget import Budget
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.errors import ImageError
 from dynamicvit.figures.saving import data_url
-from dynamicvit.images import decode
+from dynamicvit.images import CropBox, decode
 from dynamicvit.weights.available import TrainedRatio
 from dynamicvit.weights.published import download
 
 SCRIPTS = ["painting.js", *(f"explorer/{name}.js" for name in ("budget", "patch", "views", "results", "story"))]
 THUMBNAIL_SIDE = 120
+FRAME_SIDE = 360  # of the image in which the crop is moved
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 MEASURING_BUDGET_MS = 1500
 SPACE = "\N{NO-BREAK SPACE}"
@@ -96,14 +97,25 @@ def _scene(state: AppState, opened: Callable[[], OpenImage], model: str | None) 
     @user_errors
     def scene() -> Payload:
         image, loaded = opened(), state.load(model)
+        prepared = state.prepared(image, loaded)
         return {
             "image": image.key,
             "model": loaded.entry.key,
-            "picture": crop_url(state.prepared(image, loaded)),
+            "picture": crop_url(prepared),
+            "frame": _frame(image, prepared.crop),
             "is_shown_by_browsers": image.image.source_format in SHOWN_BY_BROWSERS,
         }
 
     return scene() | {"serial": next(_serials)}
+
+
+def _frame(opened: OpenImage, crop: CropBox) -> Payload:
+    """Return the whole image, small, and where the crop lies in it: its place, and its box in shares of the image."""
+    height, width = opened.image.pixels.shape[:2]
+    box = [crop.left / width, crop.top / height, (crop.right - crop.left) / width, (crop.bottom - crop.top) / height]
+    small = Image.fromarray(opened.image.pixels)
+    small.thumbnail((FRAME_SIDE, FRAME_SIDE))
+    return {"whole": data_url(small), "image": split_key(opened.key)[0], "at": opened.crop_at, "box": box}
 
 
 def preview(state: AppState, key: str) -> Image.Image:

@@ -12,9 +12,9 @@ import gradio as gr
 
 from dynamicvit.app import explorer
 from dynamicvit.app.api import offer_api
-from dynamicvit.app.components import WEB, Payload, example_row, page_header
+from dynamicvit.app.components import WEB, Payload, example_row, image_crop, page_header
 from dynamicvit.app.links import Link, page_links, parse_link, requested, wanted
-from dynamicvit.app.state import AppState
+from dynamicvit.app.state import AppState, split_key
 from dynamicvit.app.tabs import TABS
 from dynamicvit.app.uploads import MAX_UPLOAD_BYTES, GuardedBlocks, UploadError, tell_no_room, uploaded_file
 from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, words_in
@@ -65,6 +65,7 @@ def build(state: AppState) -> gr.Blocks:
                 labels.add(model, label="model.label")
                 note = gr.Markdown(elem_id="model-note")
                 fetch = labels.add(gr.Button(visible=False, elem_id="fetch", variant="primary"), value="model.fetch")
+                image_crop()
             with gr.Column(elem_id="story"), gr.Tabs(elem_id="tabs"):
                 with labels.add(gr.Tab(elem_id="tab-explore"), label="tab.explore"):
                     views = explorer.token_explorer(state, scene)
@@ -184,7 +185,8 @@ class _Events:
             config = self._state.load(model).model.config
             link = link.fitted(config.num_stages, (config.image_size // config.patch_size) ** 2)
         message = wanted(next(self._serials), image, model, link if is_shown else Link())
-        whole = explorer.preview(self._state, image) if is_new and is_shown else gr.skip()
+        is_other = is_shown and (not shown or split_key(shown["image"])[0] != split_key(image)[0])
+        whole = explorer.preview(self._state, image) if is_other else gr.skip()
         return [*values, *self._choice_values(values[1].get("model"), language), whole, message]
 
     def add_image(self, sent: Payload | None, shown: Shown) -> list[Any]:

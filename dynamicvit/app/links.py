@@ -11,10 +11,11 @@ import gradio as gr
 
 from dynamicvit.app.components import Payload, component
 from dynamicvit.app.inputs import checked_budget
+from dynamicvit.app.state import split_key
 from dynamicvit.app.tabs import TABS
 from dynamicvit.app.words import LANGUAGES
 from dynamicvit.budget import Budget
-from dynamicvit.errors import SettingError
+from dynamicvit.errors import ImageError, SettingError
 
 BUDGETS = ("ratio", "ratios", "mass")
 TAB_NAMES = ("explore", *TABS)
@@ -69,12 +70,13 @@ def parse_link(query: Mapping[str, str], examples: Collection[str], models: Coll
     """Read the parameters of an address, whatever stands there; other parameters are not looked at.
 
     Args:
-        query: ``example``, ``model``, one of ``ratio``, ``ratios`` (separated by commas) and ``mass``, ``stage``,
-            ``patch``, ``tour`` and ``tab`` (which the browser itself follows), ``lang``.
+        query: ``example`` (with the place of the crop, if not the middle), ``model``, one of ``ratio``, ``ratios``
+            (separated by commas) and ``mass``, ``stage``, ``patch``, ``tour`` and ``tab`` (which the browser itself
+            follows), ``lang``.
         examples: names of the example images.
         models: keys of the models that are here.
     """
-    example, model = _one_of(query.get("example"), examples), _one_of(query.get("model"), models)
+    example, model = _example(query.get("example"), examples), _one_of(query.get("model"), models)
     stage, patch = _whole(query.get("stage")), _whole(query.get("patch"))
     kind = next((name for name in BUDGETS if name in query), None)
     budget = None if kind is None else _budget(kind, query[kind])
@@ -101,6 +103,13 @@ def _index(value: object) -> int | None:
 
 def _one_of(value: str | None, known: Collection[str]) -> str | None:
     return value if value in known else None
+
+
+def _example(value: str | None, known: Collection[str]) -> str | None:
+    try:
+        return value if value is not None and split_key(value)[0] in known else None
+    except ImageError:
+        return None
 
 
 def _whole(value: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from dynamicvit.app.turns import Turns
 from dynamicvit.budget import Budget, as_budget
 from dynamicvit.errors import DynamicViTError, ImageError, SettingError
 from dynamicvit.figures.saving import data_url
-from dynamicvit.images import DecodedImage, display_crop, read
+from dynamicvit.images import CENTRE, CropPlace, DecodedImage, display_crop, read
 from dynamicvit.models.base import DynamicModel
 from dynamicvit.models.folding import fold_batch_norms
 from dynamicvit.precision import Precision, with_precision
@@ -37,6 +38,7 @@ DISPLAY_SIDE = 640  # pixels of the crop that the browser draws from
 MAX_MODELS = 3
 MAX_RESULTS = 512
 MAX_IMAGE_BYTES = 512 * 2**20
+_KEY = re.compile(r"([^@]+)(?:@(0\.\d\d|1\.00),(0\.\d\d|1\.00))?", re.ASCII)
 
 
 class BoundedCache(Generic[K, V]):
@@ -129,13 +131,33 @@ class OpenImage:
     """An image that a visitor opened, under a key that nobody can guess, or an example under its name.
 
     Attributes:
+        key: with the place of the crop, unless that is the middle; as :func:`split_key` reads it.
         title: empty for an upload.
+        crop_at: where the part that a model sees lies in it.
     """
 
     key: str
     title: str
     image: DecodedImage
     file_name: str = ""
+    crop_at: CropPlace = CENTRE
+
+
+def split_key(key: str) -> tuple[str, CropPlace]:
+    """Return the key of a whole image and the place of the crop: ``cat`` lies in the middle, ``cat@0.20,0.50`` left.
+
+    Raises:
+        ImageError: it is no key.
+    """
+    parts = _KEY.fullmatch(key)
+    if parts is None:
+        raise ImageError("There is no such image; add it again, or choose an example.")
+    return parts[1], CENTRE if parts[2] is None else (float(parts[2]), float(parts[3]))
+
+
+def cropped_key(key: str, crop_at: CropPlace) -> str:
+    """Return the key of a whole image with the place of a crop, rounded to what a pointer can tell apart."""
+    return key if crop_at == CENTRE else f"{key}@{crop_at[0]:.2f},{crop_at[1]:.2f}"
 
 
 class AppState:
@@ -262,22 +284,23 @@ class AppState:
         opened = OpenImage(secrets.token_urlsafe(16), "", image, file_name)
         is_large = image.pixels.nbytes > self._large
         forgotten = (self._large_images if is_large else self._images).put(opened.key, opened)
-        self._prepared.forget(lambda pair: pair[0] in forgotten)
+        self._prepared.forget(lambda pair: split_key(pair[0])[0] in forgotten)
         return opened
 
     def image(self, key: object) -> OpenImage:
-        """Return an image that was opened before, or an example, by its key.
+        """Return an image that was opened before, or an example, by its key, cropped where the key says.
 
         Raises:
             ImageError: it is not in memory.
         """
-        opened = None
+        opened, crop_at = None, CENTRE
         if isinstance(key, str):
-            kept = self._images.get(key) or self._large_images.get(key)
-            opened = self.example(key) if key in self.examples else kept
+            whole, crop_at = split_key(key)
+            kept = self._images.get(whole) or self._large_images.get(whole)
+            opened = self.example(whole) if whole in self.examples else kept
         if opened is None:
             raise ImageError("This image is no longer in the app's memory; add it again.")
-        return opened
+        return replace(opened, key=cropped_key(opened.key, crop_at), crop_at=crop_at)
 
     def example(self, name: str) -> OpenImage:
         """Return an example image; any number of visitors share one copy.
@@ -299,7 +322,7 @@ class AppState:
         key = (opened.key, loaded.version)
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self.run(lambda: PreparedImage(loaded.model, opened.image))
+            prepared = self.run(lambda: PreparedImage(loaded.model, opened.image, crop_at=opened.crop_at))
             self.run(lambda: prepared.dense)
             self._prepared.put(key, prepared)
         return prepared

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dynamicvit.analysis.prepared import analyze_image
+from dynamicvit.analysis.prepared import PreparedImage, analyze_image
 from dynamicvit.analysis.report import (
     ImageIdentity,
     ModelIdentity,
@@ -151,6 +151,17 @@ def test_the_same_picture_and_weights_give_the_same_analysis(report, picture, ch
     again = reproduce(read_report(json.dumps(to_json(report)).encode()), picture, checkpoint)
     assert is_same(again, report.analysis)
     assert [stage.kept_patches for stage in again.stages] == [stage.kept_patches for stage in report.analysis.stages]
+
+
+def test_a_moved_crop_is_made_anew_where_it_was(picture, checkpoint):
+    image, crop_at = decode(picture), (0.0, 0.75)
+    analysis = PreparedImage(load_file(checkpoint), image, crop_at=crop_at).analyze(0.5)
+    report = Report(identify_image(image, "gradient.png", crop_at), identify_checkpoint(checkpoint, MODEL), analysis)
+    saved = json.loads(json.dumps(to_json(report)))
+    assert from_json(saved).image.crop_at == crop_at
+    assert is_same(reproduce(from_json(saved), picture, checkpoint), analysis)
+    del saved["picture"]["crop_at"]  # as from before the crop could be moved
+    assert from_json(saved).image.crop_at == (0.5, 0.5)
 
 
 def test_identities_are_what_a_user_can_check(report, picture, checkpoint):

@@ -108,6 +108,29 @@ def test_nothing_moves_but_the_picture(page: Page) -> None:
         assert page.raw.evaluate(places) == before
 
 
+def test_the_crop_is_dragged_moved_by_keys_and_goes_back_to_the_middle(page: Page, tmp_path: Path) -> None:
+    before = page.shown()[0]
+    page.upload(save(two_halves().resize((800, 400)), tmp_path / "wide.png"))  # twice as wide as high: red, then blue
+    page.wait_for_other_image(before)
+    whole = page.shown()[0]
+    frame = page.raw.locator("#crop [data-part=frame]")
+    box = frame.bounding_box()
+    page.raw.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.raw.mouse.down()
+    page.raw.mouse.move(box["x"] - 300, box["y"] + 20, steps=3)
+    page.raw.mouse.up()
+    page.wait_for_other_image(whole)
+    assert page.shown()[0] == f"{whole}@0.00,0.50"
+    right = page.pixel(0, 0.95, 0.5)
+    assert right[0] > right[2] + 80  # nothing but the red half
+    frame.press("ArrowRight")
+    page.wait_for_other_image(f"{whole}@0.00,0.50")
+    assert page.shown()[0] == f"{whole}@0.05,0.50"
+    page.raw.click("#crop [data-part=centre]")
+    page.wait_for_other_image(f"{whole}@0.05,0.50")
+    assert page.shown()[0] == whole
+
+
 def test_any_kind_of_picture_can_be_uploaded(page: Page, tmp_path: Path) -> None:
     rotated = Image.Exif()
     rotated[0x0112] = 6

@@ -23,6 +23,12 @@ def test_everything_that_can_be_shown_is_read() -> None:
     assert link == Link("cat", "lite0.safetensors", BaseRatio(0.55), 2, 90)
 
 
+def test_an_example_is_cropped_where_the_link_says() -> None:
+    assert parse(example="cat@0.20,1.00").example == "cat@0.20,1.00"
+    for wrong in ("cat@1.20,0.00", "cat@", "dog@0.20,0.50", "cat@0.2,0.5"):
+        assert parse(example=wrong) == Link(ignored=("example",))
+
+
 def test_ratios_of_the_stages_and_the_adaptive_mode_are_read() -> None:
     assert parse(ratios="0.7,0.5,0.3").budget == StageRatios((0.7, 0.5, 0.3))
     assert parse(mass="0.8").budget == KeepMass(0.8)

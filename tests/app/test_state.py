@@ -49,6 +49,21 @@ def test_pictures_are_bounded_by_their_bytes() -> None:
         state.image(keys[0])
 
 
+def test_a_key_says_where_the_crop_lies(checkpoints: Path) -> None:
+    state = AppState(checkpoints, EXAMPLES)
+    key = state.add_image(picture(64)).key
+    moved = state.image(f"{key}@0.00,1.00")
+    assert (moved.key, moved.crop_at, moved.image) == (f"{key}@0.00,1.00", (0.0, 1.0), state.image(key).image)
+    assert state.image("cat@0.50,0.50").key == state.image("cat").key == "cat"
+    assert state.prepared(moved, state.load(None)).crop.left == 0.0
+
+
+@pytest.mark.parametrize("key", ["cat@", "cat@2.00,0.00", "cat@0.5,0.5", "cat@0.50,0.50@0.50,0.50", "@0.00,0.00", ""])
+def test_a_key_with_no_place_of_a_crop_is_refused(key: str) -> None:
+    with pytest.raises(ImageError):
+        AppState(examples=EXAMPLES).image(key)
+
+
 def test_what_was_computed_of_a_forgotten_picture_or_model_is_let_go(checkpoints: Path) -> None:
     state = AppState(checkpoints, image_bytes=2**20)
     loaded = state.load(None)

@@ -11,10 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dynamicvit.analysis.report import Report, identify_checkpoint, identify_image, is_same, read_report, to_json
+from dynamicvit.analysis.report import (
+    ImageIdentity,
+    Report,
+    identify_checkpoint,
+    identify_image,
+    is_same,
+    read_report,
+    to_json,
+)
 from dynamicvit.app.components import Payload, tab_component, user_errors
 from dynamicvit.app.inputs import checked_budget, checked_scene
-from dynamicvit.app.state import AppState, LoadedModel, OpenImage
+from dynamicvit.app.state import AppState, LoadedModel, OpenImage, cropped_key, split_key
 from dynamicvit.app.words import Labels, file_captions, words_in
 from dynamicvit.budget import Budget
 from dynamicvit.errors import ImageError, SettingError
@@ -94,7 +102,7 @@ def open_analysis(state: AppState, text: object, images: object, language: objec
     loaded = state.load(report.model.file)
     if report.analysis.settings.selector != loaded.model.selectors[0]:
         raise SettingError("This analysis was made with another selector than the model's predictors; see Compare.")
-    opened = _find(state, report.image.sha256, images)
+    opened = _find(state, report.image, images)
     if opened is None:
         asked = words("export.wanted", name=report.image.name, hash=report.image.sha256[:16])
         return {"note": asked, "waits": True}
@@ -116,21 +124,21 @@ def open_analysis(state: AppState, text: object, images: object, language: objec
 def _exported(state: AppState, shown: Payload, captions: Captions, title: str) -> Exported:
     opened, loaded = state.image(shown["image"]), state.load(shown["model"])
     analysis = state.analysis(opened, loaded, checked_budget(shown["settings"]))
-    report = Report(identify_image(opened.image, opened.file_name), _identity(loaded), analysis)
+    report = Report(identify_image(opened.image, opened.file_name, opened.crop_at), _identity(loaded), analysis)
     view = {name: shown[name] for name in ("stage", "patch")}
     return Exported(opened, state.prepared(opened, loaded).crop, report, opened.title or title, captions, view)
 
 
-def _find(state: AppState, sha256: str, images: object) -> OpenImage | None:
-    """Return the image of that hash among the examples and those that the page has shown."""
+def _find(state: AppState, wanted: ImageIdentity, images: object) -> OpenImage | None:
+    """Return the image of that hash among the examples and those that the page has shown, cropped alike."""
     shown = images[:MAX_IMAGES_LOOKED_AT] if isinstance(images, list) else []
     for key in [*state.examples, *shown]:
         try:
             opened = state.image(key)
         except ImageError:  # forgotten since
             continue
-        if opened.image.sha256 == sha256:
-            return opened
+        if opened.image.sha256 == wanted.sha256:
+            return state.image(cropped_key(split_key(opened.key)[0], wanted.crop_at))
     return None
 
 

@@ -6,7 +6,7 @@ const STALE_MS = 150; // so long the last answer stands for the new one
 
 const answers = new Map(); // (image, model, language, settings) -> answer, oldest first
 let scene = null; // the image and model that the visitor asked for
-let shown = { sequence: 0, key: null, answer: null, pixels: null };
+let shown = { sequence: 0, key: null, answer: null, pixels: null, frame: null };
 let sequence = 0; // counts what the visitor asked for; an answer older than what is shown is dropped
 let isAsking = false;
 let isMeasuring = false;
@@ -131,7 +131,7 @@ async function loadPixels(url) {
 async function show(answer, from, number, key) {
   const pixels = await from.pixels;
   if (number < shown.sequence) return;
-  shown = { sequence: number, key, answer, pixels };
+  shown = { sequence: number, key, answer, pixels, frame: from.frame };
   const isFirst = root.classList.contains("is-empty");
   root.classList.remove("is-empty");
   showProblem("");
@@ -150,7 +150,8 @@ async function show(answer, from, number, key) {
 
 function publish() {
   const { image, model, title, settings } = shown.answer;
-  dynamicvit.publish({ image, model, title, settings, stage: largeView(), patch: pinnedPatch(), tour: tourStep }, shown.pixels);
+  const view = { stage: largeView(), patch: pinnedPatch(), tour: tourStep };
+  dynamicvit.publish({ image, model, title, settings, ...view }, shown.pixels, shown.frame);
 }
 
 function showProblem(sentence) {

@@ -16,7 +16,7 @@ let place = null; // tab and image of that entry
 function linkTo({ image, model, settings, stage, patch, tour, tab }) {
   const url = new URL(location.href);
   for (const name of NAMES) url.searchParams.delete(name);
-  const holdsPicture = props.examples.includes(image);
+  const holdsPicture = props.examples.includes(image.split("@")[0]); // behind it stands the place of the crop
   const ratio = settings.keep_ratio;
   const parameters = {
     example: holdsPicture ? image : null,

@@ -9,6 +9,7 @@ window.dynamicvit = (() => {
   let language = firstLanguage();
   let scene = null;
   let pixels = null;
+  let frame = null;
   let link = null;
   const patterns = {}; // language -> [RegExp of an English sentence, sentence]
 
@@ -93,9 +94,14 @@ window.dynamicvit = (() => {
     get pixels() {
       return pixels;
     },
-    publish(next, seen) {
+    /** Where the crop lies in the whole image: {whole (its address), image (its key), at, box}, shares of its sides. */
+    get frame() {
+      return frame;
+    },
+    publish(next, seen, place) {
       scene = next;
       pixels = seen;
+      frame = place;
       tell("scene", scene);
     },
     /** Asks the explorer to show other settings of the same image, for instance {keep_ratio: 0.5}. */
