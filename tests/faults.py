@@ -38,6 +38,7 @@ from dynamicvit.app.uploads import NO_ROOM
 IS_ROOT = os.geteuid() == 0
 EXAMPLES = ROOT / "assets" / "examples"
 LIMIT = 60_000  # bytes of a file, where the disk cannot be made full
+PATIENCE_S = 120
 DOWNLOAD = """
 import sys
 from dataclasses import replace
@@ -136,11 +137,23 @@ def whole_results(folder: Path) -> int:
     return len([*folder.glob("*.json")])
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to be so.
+
+    Raises:
+        TimeoutError: it is not so after a time in which even a machine under load gets there.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.005)
+
+
 def kill_when(condition: Callable[[], bool], *command: str) -> bool:
     """Start a command, kill -9 it when something is so, and return whether it was still under way."""
     process = subprocess.Popen(program(*command), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not condition():
-        time.sleep(0.005)
+    until(lambda: process.poll() is not None or condition())
     process.send_signal(signal.SIGKILL)
     return process.wait(30) == -signal.SIGKILL
 
@@ -286,8 +299,7 @@ def page_without_room_or_killed() -> Iterator[Row]:
         yield Row("full disk, then room", "Many images again", "the CSV is offered", not answer[1]["problems"])
         threading.Thread(target=lambda: quietly(survey, visitor), daemon=True).start()
         written = {*small.folder.rglob(CSV_NAME)}
-        while not {*small.folder.rglob(CSV_NAME)} - written:
-            time.sleep(0.005)
+        until(lambda: bool({*small.folder.rglob(CSV_NAME)} - written))
         app.process.kill()
         app.process.wait(30)
         lengths = {len({len(row) for row in rows_of(path)}) for path in small.folder.rglob(CSV_NAME)}
