@@ -27,19 +27,19 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_an_onnx_file_answers_as_the_model_does(model, count, tmp_path):
+def test_an_onnx_file_answers_as_the_model_does_at_any_batch(model, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     export_model(model, tmp_path / "model.onnx", 0.7)
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     assert [one.name for one in session.get_outputs()] == ["logits", "kept_1", "kept_2", "kept_3"]
-    images = torch.randn(count, 3, 32, 32)
-    logits, *kept = (torch.from_numpy(one) for one in session.run(None, {"images": images.numpy()}))
-    with torch.no_grad():
-        expected_logits, *expected_kept = AtRatio(model, 0.7)(images)
-    torch.testing.assert_close(logits, expected_logits, atol=1e-4, rtol=1e-4)
-    assert all(torch.equal(one, other) for one, other in zip(kept, expected_kept, strict=True))
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, 32, 32)
+        logits, *kept = (torch.from_numpy(one) for one in session.run(None, {"images": images.numpy()}))
+        with torch.no_grad():
+            expected_logits, *expected_kept = AtRatio(model, 0.7)(images)
+        torch.testing.assert_close(logits, expected_logits, atol=1e-4, rtol=1e-4)
+        assert all(torch.equal(one, other) for one, other in zip(kept, expected_kept, strict=True))
 
 
 def test_the_program_writes_a_file_that_torch_runs_by_itself(model, tmp_path, capsys):
