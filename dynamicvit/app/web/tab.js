@@ -127,7 +127,9 @@ function showMessage(sentence) {
   setText("message", dynamicvit.sentence(sentence));
 }
 
-dynamicvit.on("language", () => showMessage(message));
+dynamicvit.on("language", () => {
+  if (message) showMessage(message); // a tab without messages has no place for one
+});
 
 /** Says which settings Explore has: a base ratio, one ratio for each stage, or the adaptive mode. */
 function settingText({ keep_ratio: ratio, keep_mass: mass }) {
