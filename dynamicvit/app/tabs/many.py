@@ -95,8 +95,9 @@ def fill(state: AppState, labels: Labels) -> None:
         visible=False,
         buttons=["fullscreen"],
         wrap=True,
-        column_widths=["210px", "210px", "210px", "130px", "110px", "120px"],
+        column_widths=["130px", "180px", "180px", "120px", "90px", "110px"],
         max_height=420,
+        pinned_columns=1,  # where the table is wider than the page, its rows keep their names
         elem_id="many-table",
     )
     with gr.Row():
