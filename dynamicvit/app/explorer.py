@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageOps
 
+from dynamicvit.analysis.comparison import methods_of
 from dynamicvit.analysis.results import Analysis, Classification, Prediction, StageView
 from dynamicvit.app.components import Payload, component, user_errors
 from dynamicvit.app.inputs import checked_budget
@@ -162,8 +163,8 @@ def analyse(
         described["note"],
     ]
     asked = {"image": opened.key, "model": loaded.entry.key, "settings": budget.to_json(), "language": words.language}
-    alike = state.alike(opened, loaded, analysis)
-    return {**asked, **described, "alike": alike, "note": " ".join(filter(None, notes))}
+    known = {"alike": state.alike(opened, loaded, analysis), "methods": methods_of(loaded.model)}
+    return {**asked, **described, **known, "note": " ".join(filter(None, notes))}
 
 
 @user_errors
@@ -285,16 +286,21 @@ def _stage(stage: StageView, num_patches: int, depth: int, words: Words) -> dict
     return {
         "name": words("explore.stage", number=stage.number),
         "percent": percent(kept / num_patches),
-        "count": words("explore.stage_count", kept=kept, all=num_patches),
+        "count": _say(words, stage, "explore.stage_count", kept=kept, all=num_patches),
         "detail": words("explore.stage_detail", block=stage.block, depth=depth),
         "share": kept / num_patches,
-        "label": words("explore.stage_alt", number=stage.number, kept=kept, all=num_patches),
+        "label": _say(words, stage, "explore.stage_alt", number=stage.number, kept=kept, all=num_patches),
         "kept": list(stage.kept_patches),
         "live": stage.live_count,
         "scores": [None if score is None else _in_units(score) for score in stage.keep_scores],
         "ranks": list(stage.ranks),
         "cut": None if stage.cut_score is None else _in_units(stage.cut_score),
     }
+
+
+def _say(words: Words, stage: StageView, key: str, **values: object) -> str:
+    """Return a text about what a stage does: where there is a fast path nothing is dropped, and it says so."""
+    return words(f"{key}_fast" if stage.has_fast_path else key, **values)
 
 
 def _in_units(score: float) -> int:
@@ -334,7 +340,9 @@ def _macs(analysis: Analysis) -> dict[str, Any]:
 
 
 def _summary(analysis: Analysis, title: str, words: Words) -> str:
-    return words(
+    return _say(
+        words,
+        analysis.stages[-1],
         "explore.summary_same" if analysis.agrees else "explore.summary_different",
         title=title,
         counts=words.listed([str(len(stage.kept_patches)) for stage in analysis.stages]),

@@ -64,6 +64,15 @@ def test_first_scene_is_analysed_and_ready_for_json(state: AppState) -> None:
     assert scene["picture"].startswith("data:image/jpeg;base64,")
 
 
+def test_a_model_with_a_fast_path_is_not_said_to_drop_anything(tmp_path: Path) -> None:
+    model = create_model("dynamicvit_convnext_tiny", depths=(1, 1, 3, 1), prune_locations=(0, 1))
+    save_model(model, tmp_path / "convnext.safetensors")
+    answer = explorer.first_scene(AppState(tmp_path, EXAMPLES))["answer"]
+    assert answer["methods"] == ("predictor", "random", "grid", "none")
+    said = [answer["summary"], *(stage[name] for stage in answer["stages"] for name in ("count", "label"))]
+    assert all("slow path" in text and "drop" not in text and "keeps" not in text for text in said)
+
+
 def test_without_a_model_the_first_scene_says_what_to_do(tmp_path: Path) -> None:
     assert "download" in explorer.first_scene(AppState(tmp_path))["problem"]
 

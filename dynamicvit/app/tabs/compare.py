@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from dynamicvit.analysis.comparison import METHODS, Comparison, MethodResult
+from dynamicvit.analysis.comparison import Comparison, MethodResult
 from dynamicvit.analysis.results import Classification
 from dynamicvit.app.components import Payload, tab_component, user_errors
 from dynamicvit.app.explorer import percent, probability
@@ -17,7 +17,7 @@ from dynamicvit.app.words import Labels
 def fill(state: AppState, labels: Labels) -> None:
     """Fill the tab under construction; its component translates itself."""
     asked = {"compare_method": partial(method, state)}
-    tab_component("compare", METHODS, scripts=["painting.js"], asked=asked, turns=state.turns)
+    tab_component("compare", {}, scripts=["painting.js"], asked=asked, turns=state.turns)
 
 
 @user_errors
@@ -48,6 +48,7 @@ def describe_method(comparison: Comparison, dense: Classification) -> Payload:
         "grid": list(comparison.grid),
         "kept": list(result.stages[-1].kept_patches) if result.stages else None,
         "groups": _groups(result),
+        "has_fast_path": any(stage.has_fast_path for stage in result.stages),
         "label": best.label,
         "share": round(best.probability, 4),
         "percent": probability(best.probability),

@@ -1,6 +1,5 @@
 // Asks the server method by method and draws what each leaves at the end, from the numbers of the patches.
 
-const METHODS = props.value;
 const MAX_SEED = 2147483647;
 const MAX_CARDS = 300;
 
@@ -32,14 +31,15 @@ const keyOf = (question, method) => {
   return JSON.stringify([parts.image, parts.model, parts.settings, parts.basis, parts.seed, parts.method]);
 };
 const known = (method) => cards.get(keyOf(asked(), method));
-const missing = () => METHODS.filter((method) => !known(method));
+const methods = () => dynamicvit.scene.methods; // by which the model can be asked
+const missing = () => methods().filter((method) => !known(method));
 
 const run = createRun({
   name: "compare_method",
   question: () => (dynamicvit.scene && hasSeed() ? JSON.stringify([asked(), dynamicvit.language]) : null),
   missing,
   forget() {
-    for (const method of METHODS) cards.delete(keyOf(asked(), method));
+    for (const method of methods()) cards.delete(keyOf(asked(), method));
     showCards();
     showEnd();
   },
@@ -64,7 +64,7 @@ function refresh() {
   shownFor = question;
   showMessage(scene ? "" : dynamicvit.say("tabs.no_scene"));
   if (!scene) return;
-  setText("title", dynamicvit.say("compare.title", { title: scene.title }));
+  setText("title", dynamicvit.say("compare.title", { title: scene.title, count: methods().length }));
   setText("about", dynamicvit.say("compare.about", { setting: settingText(scene.settings) }));
   if (!hasSeed()) showMessage(dynamicvit.say("compare.bad_seed"));
   showCards();
@@ -77,7 +77,7 @@ function showEnd() {
 }
 
 function verdict() {
-  const reduced = METHODS.filter((method) => method !== "none");
+  const reduced = methods().filter((method) => method !== "none");
   const [same, other] = [true, false].map((agrees) => reduced.filter((method) => known(method).agrees === agrees));
   if (!other.length) return dynamicvit.say("compare.verdict_all");
   if (!same.length) return dynamicvit.say("compare.verdict_none");
@@ -86,7 +86,7 @@ function verdict() {
 }
 
 function showCards() {
-  const shown = METHODS.filter(known);
+  const shown = methods().filter(known);
   const drawings = shown.map(showCard);
   part("cards").replaceChildren(...drawings.map(({ node }) => node));
   if (!shown.length) return;
@@ -133,14 +133,16 @@ function ratioText({ ratios }) {
   return dynamicvit.say("compare.stage_ratios", { ratios: listed(ratios) });
 }
 
-function countText({ kept, groups }, all) {
+function countText({ kept, groups, has_fast_path: isFast }, all) {
   const counts = { kept: kept?.length ?? all, all };
+  if (isFast) return dynamicvit.say("compare.kept_fast", counts);
   return groups ? dynamicvit.say("compare.merged", counts) : dynamicvit.say("compare.kept", counts);
 }
 
-function imageText(method, { kept, groups }, all) {
+function imageText(method, { kept, groups, has_fast_path: isFast }, all) {
   const values = { method: nameOf(method), kept: kept?.length, all };
   if (!kept) return dynamicvit.say("compare.image_all", values);
+  if (isFast) return dynamicvit.say("compare.image_kept_fast", values);
   return groups ? dynamicvit.say("compare.image_merged", values) : dynamicvit.say("compare.image_kept", values);
 }
 

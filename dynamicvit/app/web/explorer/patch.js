@@ -20,37 +20,44 @@ function describePlace(patch, [, columns]) {
   return dynamicvit.say("explore.patch_place", { row, column });
 }
 
-function describeEnd(stages, patch) {
-  const dropped = stages.findIndex((stage) => !fateAt(stage, patch)?.isKept);
-  return dropped < 0 ? dynamicvit.say("explore.patch_kept") : dynamicvit.say("explore.patch_dropped", { stage: dropped + 1 });
+/** Gives a text about what stages do: where there is a fast path nothing is dropped, and it has words of its own. */
+function sayOf({ has_fast_path: isFast }, key, values) {
+  return dynamicvit.say(isFast ? `${key}_fast` : key, values);
+}
+
+function describeEnd(answer, patch) {
+  const isDropped = answer.stages.map((stage) => !fateAt(stage, patch)?.isKept);
+  if (!isDropped.includes(true)) return sayOf(answer, "explore.patch_kept");
+  const numbers = isDropped.flatMap((is, k) => (is ? [k + 1] : [])); // with a fast path it may come back
+  return sayOf(answer, "explore.patch_dropped", { stage: answer.has_fast_path ? listed(numbers) : numbers[0] });
 }
 
 /** Says in a sentence why a patch was dropped, or how near it was to it. */
-function describeWhy({ stages }, patch) {
+function describeWhy(answer, patch) {
+  const { stages } = answer;
   const dropped = stages.findIndex((stage) => !fateAt(stage, patch)?.isKept);
   const stage = stages.at(dropped); // the last one of a patch that stays
   const fate = fateAt(stage, patch);
   const values = { score: score(fate.score), rank: fate.rank, live: stage.live, kept: stage.kept.length };
-  if (dropped < 0) return dynamicvit.say("explore.why_kept", { ...values, stage: stage.name });
-  return dynamicvit.say("explore.why_dropped", { ...values, stage: dropped + 1 });
+  if (dropped < 0) return sayOf(answer, "explore.why_kept", { ...values, stage: stage.name });
+  return sayOf(answer, "explore.why_dropped", { ...values, stage: answer.has_fast_path ? stage.name : dropped + 1 });
 }
 
 /** Gives the sentence for a screen reader. */
 function describePatch(answer, patch, isPinned) {
-  const [place, end] = [describePlace(patch, answer.grid), describeEnd(answer.stages, patch)];
+  const [place, end] = [describePlace(patch, answer.grid), describeEnd(answer, patch)];
   const head = dynamicvit.say("explore.patch_fate", { place, end });
   const pinned = isPinned ? dynamicvit.say("explore.patch_is_pinned") : "";
-  return [head, pinned, ...answer.stages.map((stage) => describeStage(stage, patch))].filter(Boolean).join(" ");
+  return [head, pinned, ...answer.stages.map((stage) => describeStage(answer, stage, patch))].filter(Boolean).join(" ");
 }
 
-function describeStage(stage, patch) {
+function describeStage(answer, stage, patch) {
   const fate = fateAt(stage, patch);
   if (!fate) return "";
   const values = { stage: stage.name, score: score(fate.score), rank: fate.rank, live: stage.live };
-  if (fate.gap === null) return dynamicvit.say("explore.patch_uncut", values);
+  if (fate.gap === null) return sayOf(answer, "explore.patch_uncut", values);
   const distance = { gap: score(Math.abs(fate.gap)), places: fate.places };
-  if (fate.isKept) return dynamicvit.say("explore.patch_above", { ...values, ...distance });
-  return dynamicvit.say("explore.patch_below", { ...values, ...distance });
+  return sayOf(answer, fate.isKept ? "explore.patch_above" : "explore.patch_below", { ...values, ...distance });
 }
 
 /** Fills the table, one column for each stage; dashes where there is nothing to say. */
@@ -61,7 +68,7 @@ function showPatch(answer, patch, isPinned) {
   const isTouched = matchMedia("(pointer: coarse)").matches;
   const hint = isTouched ? "explore.patch_none_touch" : "explore.patch_none";
   setText("patch-place", patch === null ? dynamicvit.say(hint) : describePlace(patch, grid));
-  setText("patch-end", patch === null ? "" : describeEnd(stages, patch));
+  setText("patch-end", patch === null ? "" : describeEnd(answer, patch));
   setText("patch-why", patch === null ? "" : describeWhy(answer, patch));
   setText("patch-status", patch === null ? "" : describePatch(answer, patch, isPinned));
   part("patch-end").classList.toggle("is-dropped", dropped.includes(true));

@@ -14,6 +14,7 @@ function showViews(answer) {
     part("kept", figure).style.width = `${100 * description.share}%`;
     part("choose", figure).setAttribute("aria-label", description.label);
   });
+  setText("layers-title", sayOf(answer, "explore.layers"));
   showKept(answer);
   showLarge();
 }
@@ -74,7 +75,7 @@ const alikePatches = () => shown.answer.alike[markedPatch()] ?? [];
 
 function showAlike() {
   const patches = alikePatches();
-  setText("patch-alike", patches.length ? dynamicvit.say("explore.patch_alike") : "");
+  setText("patch-alike", patches.length ? sayOf(shown.answer, "explore.patch_alike") : "");
   part("patch-tiles").replaceChildren();
   for (const patch of patches) paintPatch(append(part("patch-tiles"), "canvas", "", tileWords(patch)), patch);
 }
