@@ -46,8 +46,7 @@ def stage_frames(image: DecodedImage, crop: CropBox, analysis: Analysis, caption
     pixels = display_crop(image, crop, SIDE)
     images = [pixels] + [fade_dropped(pixels, stage.kept_patches, analysis.grid) for stage in analysis.stages]
     lines = [captions.input.format(count=analysis.num_patches)] + [
-        captions.stage.format(number=stage.number, kept=len(stage.kept_patches), all=analysis.num_patches)
-        for stage in analysis.stages
+        captions.of_stage(stage, analysis.num_patches) for stage in analysis.stages
     ]
     shares = [1.0] + [len(stage.kept_patches) / analysis.num_patches for stage in analysis.stages]
     strips = [_caption(line, share, captions) for line, share in zip(lines, shares, strict=True)]

@@ -94,7 +94,8 @@ def _draw_stage(
     canvas.image(pixels, place, TOP, SIDE)
     canvas.image(_veil(stage, analysis.grid), place, TOP, SIDE)
     canvas.outline(stage.kept_patches, analysis.grid, place, TOP, SIDE, 1.4, color=KEPT)
-    kept = captions.stage_kept.format(kept=len(stage.kept_patches), seen=stage.live_count)
+    text = captions.stage_kept_fast if stage.has_fast_path else captions.stage_kept
+    kept = text.format(kept=len(stage.kept_patches), seen=stage.live_count)
     canvas.text(place, TOP + SIDE + 19, kept, 13, TEXT)
     known = [score for score in stage.keep_scores if score is not None]
     scores = captions.scores.format(low=f"{min(known):.2f}", high=f"{max(known):.2f}")

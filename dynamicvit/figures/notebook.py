@@ -37,7 +37,7 @@ def stages_html(image: DecodedImage, crop: CropBox, analysis: Analysis, captions
     shown = [(pixels, captions.input.format(count=count))] + [
         (
             fade_dropped(pixels, stage.kept_patches, analysis.grid),
-            captions.stage.format(number=stage.number, kept=len(stage.kept_patches), all=count),
+            captions.of_stage(stage, count),
         )
         for stage in analysis.stages
     ]

@@ -88,11 +88,11 @@ def _draw_stage_caption(
 ) -> None:
     kept = len(stage.kept_patches)
     share = kept / num_patches
-    caption = captions.stage.format(number=stage.number, kept=kept, all=num_patches)
-    canvas.text(x, y + 36, caption, 24, weight="bold")
+    detail = captions.stage_detail_fast if stage.has_fast_path else captions.stage_detail
+    canvas.text(x, y + 36, captions.of_stage(stage, num_patches), 24, weight="bold")
     canvas.rectangle(x, y + 52, side, 8, "none", hatch="////", edgecolor=DROPPED)
     canvas.rectangle(x, y + 52, side * share, 8, KEPT)
-    canvas.text(x, y + 88, captions.stage_detail.format(share=f"{share:.0%}", block=stage.block), 20, QUIET)
+    canvas.text(x, y + 88, detail.format(share=f"{share:.0%}", block=stage.block), 20, QUIET)
 
 
 def _draw_answers(canvas: Canvas, report: Report, settings: str, captions: Captions) -> None:

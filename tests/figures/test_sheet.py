@@ -1,6 +1,7 @@
 import importlib
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def test_a_sheet_is_a_slide(sheet):
 def test_captions_count_the_tokens_that_are_left(sheet):
     assert {"Input: 4 tokens", "Stage 1: 2 of 4 tokens", "Stage 2: 1 of 4 tokens"} <= set(texts(sheet))
     assert {"50% kept, after block 3", "25% kept, after block 6"} <= set(texts(sheet))
+
+
+def test_a_model_with_a_fast_path_drops_nothing():
+    stages = tuple(replace(stage, has_fast_path=True) for stage in ANALYSIS.stages)
+    sheet = slide_sheet(BLACK, ALL, replace(REPORT, analysis=replace(ANALYSIS, stages=stages)), "A dog")
+    assert {"Stage 1: 2 of 4 on the slow path", "50%, after block 3"} <= set(texts(sheet))
+    assert not any("kept" in text for text in texts(sheet))
 
 
 def test_both_answers_and_their_cost_are_named(sheet):

@@ -33,6 +33,11 @@ async function call(send) {
   }
 }
 
+/** Gives a text about what stages do: where there is a fast path nothing is dropped, and it has words of its own. */
+function sayOf({ has_fast_path: isFast }, key, values) {
+  return dynamicvit.say(isFast ? `${key}_fast` : key, values);
+}
+
 const LONG_MS = 1500; // so long nobody asks why it takes long
 
 /** Says from a moment on, in a live region, why a question takes long: its place in the queue. Gives what ends it. */

@@ -52,6 +52,7 @@ function onScene(scene) {
 function showSubject() {
   showMessage(subject ? "" : dynamicvit.say("tabs.no_scene"));
   setText("title", subject ? dynamicvit.say("sweep.title", { title: subject.title }) : "");
+  setText("about", sayOf(subject ?? {}, "sweep.about"));
   setText("verdict", "");
   setText("jumped", "");
   part("chart").replaceChildren();

@@ -20,11 +20,6 @@ function describePlace(patch, [, columns]) {
   return dynamicvit.say("explore.patch_place", { row, column });
 }
 
-/** Gives a text about what stages do: where there is a fast path nothing is dropped, and it has words of its own. */
-function sayOf({ has_fast_path: isFast }, key, values) {
-  return dynamicvit.say(isFast ? `${key}_fast` : key, values);
-}
-
 function describeEnd(answer, patch) {
   const isDropped = answer.stages.map((stage) => !fateAt(stage, patch)?.isKept);
   if (!isDropped.includes(true)) return sayOf(answer, "explore.patch_kept");
