@@ -163,8 +163,9 @@ def analyse(
         described["note"],
     ]
     asked = {"image": opened.key, "model": loaded.entry.key, "settings": budget.to_json(), "language": words.language}
-    known = {"alike": state.alike(opened, loaded, analysis), "methods": methods_of(loaded.model)}
-    return {**asked, **described, **known, "note": " ".join(filter(None, notes))}
+    of_model = {"methods": methods_of(loaded.model), "ratio_step": loaded.model.config.schedule.step}
+    alike = state.alike(opened, loaded, analysis)
+    return {**asked, **described, **of_model, "alike": alike, "note": " ".join(filter(None, notes))}
 
 
 @user_errors

@@ -69,6 +69,7 @@ def test_a_model_with_a_fast_path_is_not_said_to_drop_anything(tmp_path: Path) -
     save_model(model, tmp_path / "convnext.safetensors")
     answer = explorer.first_scene(AppState(tmp_path, EXAMPLES))["answer"]
     assert answer["methods"] == ("predictor", "random", "grid", "none")
+    assert answer["ratio_step"] == 0.2
     said = [answer["summary"], *(stage[name] for stage in answer["stages"] for name in ("count", "label"))]
     assert all("slow path" in text and "drop" not in text and "keeps" not in text for text in said)
 

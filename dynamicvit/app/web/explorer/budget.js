@@ -69,9 +69,15 @@ function showKept(answer) {
   showBudget();
 }
 
+/** Gives what a stage keeps at a base ratio: powers of it, or each stage so much less where the model has a step. */
+function stageRatio(base, index) {
+  const step = shown.answer?.ratio_step;
+  return step ? base - step * index : base ** (index + 1);
+}
+
 function showBudget() {
   const isBase = mode() === "base";
-  if (isBase) stageSliders().forEach((input, index) => { input.value = slider.value ** (index + 1); });
+  if (isBase) stageSliders().forEach((input, index) => { input.value = stageRatio(Number(slider.value), index); });
   setText("ratio", isBase ? digits(slider) : "–");
   setText("mass-value", digits(mass));
   part("control").classList.toggle("is-idle", !isBase);
