@@ -23,18 +23,22 @@ needs_browser = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium at /usr/bin/chromium or on PATH"),
 ]
 
-# Lets a test hold back answers of the server: the next ones take so many milliseconds longer.
-SLOW_ANSWERS = """
-window.delays = [];
+# Lets a test hold back the next answer of the server until it lets it go.
+HELD_ANSWERS = """
 window.questions = 0;
+window.answers = 0;
+window.hold = () => { window.held = new Promise((letGo) => { window.letGo = letGo; }); };
 const realFetch = window.fetch;
 window.fetch = async (...args) => {
   const isAsked = String(args[0].url ?? args[0]).includes("component_server");
   const isQuestion = isAsked && !String(args[1]?.body).includes('"fn_name":"place"'); // that is asked while one waits
-  const delay = isQuestion ? window.delays.shift() : 0;
-  window.questions += isQuestion;
+  if (!isQuestion) return realFetch(...args);
+  window.questions += 1;
+  const held = window.held;
+  window.held = null;
   const answer = await realFetch(...args);
-  if (delay) await new Promise((done) => setTimeout(done, delay));
+  await held;
+  window.answers += 1;
   return answer;
 };
 """

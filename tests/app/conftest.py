@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from browsing import CHROMIUM, HISTORY, PATIENCE_MS, ROOT, SLOW_ANSWERS, Page, wait_for
+from browsing import CHROMIUM, HELD_ANSWERS, HISTORY, PATIENCE_MS, ROOT, Page, wait_for
 
 from dynamicvit.app.state import AppState
 from dynamicvit.models.registry import create_model
@@ -97,7 +97,7 @@ def browser() -> Iterator[Any]:
 def context(browser: Any) -> Iterator[Any]:
     """One visitor's browser for the tests of a module: it loads Gradio's scripts once."""
     context = browser.new_context()
-    context.add_init_script(SLOW_ANSWERS)
+    context.add_init_script(HELD_ANSWERS)
     yield context
     context.close()
 

@@ -69,19 +69,22 @@ def test_mouse_moves_the_picture_while_it_drags(page: Page) -> None:
 
 
 def test_late_answer_does_not_overwrite_a_newer_one(page: Page) -> None:
-    page.raw.evaluate("window.delays = [700]")
+    page.raw.evaluate("hold()")
     page.raw.evaluate(SET_SLIDER, "0.40")
     page.raw.evaluate(SET_SLIDER, "0.70")  # known already, so shown at once
-    page.raw.wait_for_timeout(1500)
-    assert page.raw.evaluate("window.shown").count("0.40") == 0
-    assert page.counts()[0] == "137 of 196 tokens"
+    before = page.raw.evaluate("() => { letGo(); return answers; }")
+    page.raw.wait_for_function("(before) => answers > before", arg=before)
+    page.raw.evaluate(SET_SLIDER, "0.45")
+    page.wait_for_ratio("0.45")
+    assert "0.40" not in page.raw.evaluate("window.shown")
 
 
 def test_one_question_at_a_time_and_the_newest_wish_wins(page: Page) -> None:
     before = page.raw.evaluate("window.questions")
-    page.raw.evaluate("window.delays = [500]")
+    page.raw.evaluate("hold()")
     for ratio in ("0.60", "0.55", "0.50", "0.45", "0.40"):
         page.raw.evaluate(SET_SLIDER, ratio)
+    page.raw.evaluate("letGo()")
     page.wait_for_ratio("0.40")
     assert page.raw.evaluate("window.shown") == ["0.60", "0.40"]
     assert page.counts()[0] == "78 of 196 tokens"

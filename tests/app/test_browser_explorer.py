@@ -284,17 +284,17 @@ def test_new_language_renames_the_patch(page: Page) -> None:
     page.raw.wait_for_function("document.querySelector('[data-part=patch-ranks]').textContent.includes(' / 196')")
 
 
-HOLDS_BACK = "(ms) => { window.delays.push(ms); }"
 WAITS = "document.querySelector('[data-part=root]').classList.contains('is-waiting')"
 
 
 def test_an_answer_that_is_held_back_leaves_the_old_one_dimmed(page: Page) -> None:
-    page.raw.evaluate(HOLDS_BACK, 3000)
+    page.raw.evaluate("hold()")
     page.raw.evaluate(SET_SLIDER, 0.37)
     page.raw.wait_for_function(WAITS)
     assert page.raw.locator("[data-part=root]").get_attribute("aria-busy") == "true"
     page.raw.wait_for_function("Number(getComputedStyle(document.querySelector('.headline')).opacity) < 0.5")
     page.raw.wait_for_function("document.querySelector('[data-part=waiting-note]').textContent.includes('Computing')")
+    page.raw.evaluate("letGo()")
     page.raw.wait_for_function(f"!({WAITS})")
     assert page.raw.locator("[data-part=root]").get_attribute("aria-busy") is None
     assert page.text("waiting-note") == ""
@@ -310,10 +310,11 @@ def test_a_quick_answer_dims_nothing(page: Page) -> None:
 def test_a_new_picture_is_the_input_before_its_answer_comes(page: Page) -> None:
     before = page.raw.evaluate("document.querySelector('[data-part=canvas]').toDataURL()")
     shown = page.raw.evaluate("document.querySelector('[data-part=root]').dataset.shown")
-    page.raw.evaluate(HOLDS_BACK, 5000)
+    page.raw.evaluate("hold()")
     page.raw.get_by_role("button", name="Example: Cat").click()
     page.raw.wait_for_function("(old) => document.querySelector('[data-part=canvas]').toDataURL() !== old", arg=before)
     assert page.raw.evaluate("document.querySelector('[data-part=root]').dataset.shown") == shown
+    page.raw.evaluate("letGo()")
     page.raw.wait_for_function("(old) => document.querySelector('[data-part=root]').dataset.shown !== old", arg=shown)
 
 
