@@ -15,6 +15,8 @@ from torch import Tensor
 
 from dynamicvit.errors import SettingError
 
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -33,6 +35,15 @@ class Schedule:
     def is_nested(self) -> bool:
         """Whether each stage keeps some of what the one before it kept; else it chooses among all positions anew."""
         return self.step is None
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Return how one writes the ratio of each stage: "r", "r²", "r³" or "r", "r − 0.2", "r − 0.4"."""
+        if self.step is None:
+            later = [f"r{stage}".translate(SUPERSCRIPTS) for stage in range(2, self.num_stages + 1)]
+        else:
+            later = [f"r \N{MINUS SIGN} {self.step * stage:.2g}" for stage in range(1, self.num_stages)]
+        return ("r", *later)[: self.num_stages]
 
     def ratios(self, base: float) -> tuple[float, ...]:
         """Return the ratio of each stage, in [0, 1].

@@ -66,6 +66,19 @@ def test_a_ratio_that_makes_no_sense_is_refused(ratio):
         as_budget(ratio).ratios(Schedule(3))
 
 
+@pytest.mark.parametrize(
+    ("schedule", "terms"),
+    [
+        (Schedule(3), ("r", "r²", "r³")),
+        (Schedule(4), ("r", "r²", "r³", "r⁴")),
+        (Schedule(3, step=0.2), ("r", "r − 0.2", "r − 0.4")),  # noqa: RUF001
+        (Schedule(0), ()),
+    ],
+)
+def test_the_ratios_of_the_stages_can_be_written(schedule, terms):
+    assert schedule.terms == terms
+
+
 def test_ratios_may_increase_where_positions_come_back():
     assert as_budget((0.5, 1.0, 0.25)).counts(Schedule(3, step=0.2), 100) == (50, 100, 25)
 

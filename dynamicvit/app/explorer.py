@@ -17,11 +17,12 @@ from dynamicvit.app.inputs import checked_budget
 from dynamicvit.app.state import DEFAULT_KEEP_RATIO, DISPLAY_SIDE, AppState, OpenImage, crop_url, split_key
 from dynamicvit.app.uploads import Upload
 from dynamicvit.app.words import DEFAULT_LANGUAGE, Words, words_in
-from dynamicvit.budget import Budget
+from dynamicvit.budget import Budget, Schedule
 from dynamicvit.costs.benchmark import PairTiming
 from dynamicvit.errors import ImageError
 from dynamicvit.figures.saving import data_url
 from dynamicvit.images import CropBox, decode
+from dynamicvit.models.config import ModelConfig
 from dynamicvit.weights.available import TrainedRatio
 from dynamicvit.weights.published import download
 
@@ -155,7 +156,7 @@ def analyse(
     opened, loaded, budget, words = state.image(image), state.load(model), checked_budget(settings), words_in(language)
     title = opened.title or words("picture.yours")
     analysis, prepared = state.analysis(opened, loaded, budget), state.prepared(opened, loaded)
-    described = describe_analysis(analysis, title, loaded.model.config.depth, loaded.entry.keep_ratios, words)
+    described = describe_analysis(analysis, title, loaded.model.config, loaded.entry.keep_ratios, words)
     notes = [
         words("model.left_gpu") if state.left_gpu else "",
         words("picture.small") if prepared.caution else "",
@@ -163,9 +164,8 @@ def analyse(
         described["note"],
     ]
     asked = {"image": opened.key, "model": loaded.entry.key, "settings": budget.to_json(), "language": words.language}
-    of_model = {"methods": methods_of(loaded.model), "ratio_step": loaded.model.config.schedule.step}
-    alike = state.alike(opened, loaded, analysis)
-    return {**asked, **described, **of_model, "alike": alike, "note": " ".join(filter(None, notes))}
+    methods, alike = methods_of(loaded.model), state.alike(opened, loaded, analysis)
+    return {**asked, **described, "methods": methods, "alike": alike, "note": " ".join(filter(None, notes))}
 
 
 @user_errors
@@ -184,19 +184,19 @@ def measure(
 
 
 def describe_analysis(
-    analysis: Analysis, title: str, depth: int, trained: Sequence[TrainedRatio], words: Words
+    analysis: Analysis, title: str, config: ModelConfig, trained: Sequence[TrainedRatio], words: Words
 ) -> dict[str, Any]:
     """Return everything that the explorer shows of one analysis.
 
     Args:
         analysis: of the image.
         title: of the image.
-        depth: number of blocks of the model.
+        config: of the model.
         trained: base keep ratios and ranges of them that the checkpoint was trained for; empty when unknown.
         words: of the visitor's language.
     """
     rows, columns = analysis.grid
-    budget = analysis.settings.budget
+    budget, schedule = analysis.settings.budget, config.schedule
     return {
         "title": title,
         "grid": [rows, columns],
@@ -208,18 +208,20 @@ def describe_analysis(
             "share": 1.0,
             "label": words("explore.input_alt", title=title),
         },
-        "stages": [_stage(stage, analysis.num_patches, depth, words) for stage in analysis.stages],
+        "stages": [_stage(stage, analysis.num_patches, config.depth, words) for stage in analysis.stages],
         "dense": [_prediction(prediction, words) for prediction in analysis.dense.top],
         "pruned": [_prediction(prediction, words) for prediction in analysis.pruned.top],
         "pruned_aside": _budget_aside(budget, words),
         "all": analysis.num_patches,
         "dropped": analysis.num_patches - len(analysis.stages[-1].kept_patches),
         "has_fast_path": analysis.stages[-1].has_fast_path,
+        "terms": schedule.terms,
+        "ratio_step": schedule.step,
         "agrees": analysis.agrees,
         "verdict": words("prediction.same" if analysis.agrees else "prediction.different"),
         "confidence": _confidence(analysis.dense, analysis.pruned, words),
         "macs": _macs(analysis),
-        "note": budget_note(budget, trained, words),
+        "note": budget_note(budget, schedule, trained, words),
         "summary": _summary(analysis, title, words),
     }
 
@@ -244,12 +246,12 @@ def describe_timing(timing: PairTiming, saved_share: float, words: Words) -> dic
     }
 
 
-def budget_note(budget: Budget, trained: Sequence[TrainedRatio], words: Words) -> str:
+def budget_note(budget: Budget, schedule: Schedule, trained: Sequence[TrainedRatio], words: Words) -> str:
     """Say what the settings mean for a model; empty when nobody knows what it was trained for."""
     if budget.kind == "ratio":
         return ratio_note(budget.numbers[0], trained, words)
     if budget.kind == "stages":
-        return words("ratio.own_stages")
+        return words("ratio.own_stages", terms=words.listed(schedule.terms)) if trained else ""
     return words("ratio.adaptive", share=percent(budget.numbers[0]))
 
 

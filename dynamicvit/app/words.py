@@ -65,7 +65,7 @@ class Words:
     def listed(self, items: Sequence[str]) -> str:
         """Join items into a list as one says it."""
         separator, last = self.texts["list.separator"], self.texts["list.and"]
-        return last.join(filter(None, [separator.join(items[:-1]), items[-1]]))
+        return last.join(filter(None, [separator.join(items[:-1]), *items[-1:]]))
 
 
 def words_in(language: object) -> Words:

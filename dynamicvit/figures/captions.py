@@ -29,6 +29,7 @@ class Captions:
     """What figures say, ``{names}`` to be filled in; English when not given.
 
     Attributes:
+        predictor, stage_name: what a stage is called where predictors choose, and where something else does.
         stage_fast, stage_detail_fast, stage_kept_fast: of models that drop nothing but have a fast path.
         fonts: families to write with; the first one that has a character is used for it.
         classes: what to call classes, by the model's names of them; a class that is not here keeps its name.
@@ -51,7 +52,8 @@ class Captions:
     different: str = "Different answers"
     image: str = "Image"
     tokens: str = "{count} tokens"
-    blocks: str = "{depth} transformer blocks, each as tall as the share of tokens that it computes on"
+    blocks: str = "{depth} blocks, each as tall as the share of tokens on which it computes in full"
+    stage_name: str = "Stage {number}"
     predictor: str = "Predictor {number}"
     stage_kept: str = "keeps {kept} of {seen} tokens"
     stage_kept_fast: str = "{kept} of {seen} on the slow path"

@@ -89,8 +89,8 @@ def _draw_stage(
     place = SIDE + 96 + (stage.number - 1) * (SIDE + GAP)
     canvas.rectangle(x - 10, AXIS - TALLEST / 2 - 10, 5, TALLEST + 20, KEPT)
     canvas.line([(x - 7.5, AXIS - TALLEST / 2 - 10), (place + SIDE / 2, TOP + SIDE + 44)], KEPT, 1.2)
-    name = captions.predictor.format(number=stage.number)
-    canvas.text(place, TOP - 10, name, 14, KEPT, weight="bold")
+    name = captions.predictor if analysis.settings.selector == "predictor" else captions.stage_name
+    canvas.text(place, TOP - 10, name.format(number=stage.number), 14, KEPT, weight="bold")
     canvas.image(pixels, place, TOP, SIDE)
     canvas.image(_veil(stage, analysis.grid), place, TOP, SIDE)
     canvas.outline(stage.kept_patches, analysis.grid, place, TOP, SIDE, 1.4, color=KEPT)

@@ -18,14 +18,15 @@ from dynamicvit import create_model, save_model
 from dynamicvit.analysis.results import Analysis, AnalysisSettings, Classification, Prediction, StageView
 from dynamicvit.app import explorer
 from dynamicvit.app.api import analyze_bytes
-from dynamicvit.app.explorer import describe_analysis, describe_timing, ratio_note
+from dynamicvit.app.explorer import budget_note, describe_analysis, describe_timing, ratio_note
 from dynamicvit.app.state import AppState
 from dynamicvit.app.uploads import Upload, UploadError
 from dynamicvit.app.words import words_in
-from dynamicvit.budget import KeepMass
+from dynamicvit.budget import KeepMass, Schedule, as_budget
 from dynamicvit.costs.benchmark import PairTiming, Timing
 from dynamicvit.costs.macs import MacReport
 from dynamicvit.errors import DownloadError, SettingError
+from dynamicvit.models.config import ModelConfig
 
 PUBLISHED = "dynamic-vit_deit-s_r0.7.pth"
 
@@ -69,7 +70,7 @@ def test_a_model_with_a_fast_path_is_not_said_to_drop_anything(tmp_path: Path) -
     save_model(model, tmp_path / "convnext.safetensors")
     answer = explorer.first_scene(AppState(tmp_path, EXAMPLES))["answer"]
     assert answer["methods"] == ("predictor", "random", "grid", "none")
-    assert answer["ratio_step"] == 0.2
+    assert (answer["ratio_step"], answer["terms"]) == (0.2, ("r", "r \N{MINUS SIGN} 0.2"))
     said = [answer["summary"], *(stage[name] for stage in answer["stages"] for name in ("count", "label"))]
     assert all("slow path" in text and "drop" not in text and "keeps" not in text for text in said)
 
@@ -218,6 +219,7 @@ def test_program_gets_errors_raised(state: AppState, photo: Upload) -> None:
 # The sentences and numbers of the page
 
 ENGLISH = words_in("en")
+CONFIG = ModelConfig(prune_locations=(3, 6, 9))
 Budget = float | tuple[float, ...] | KeepMass
 
 
@@ -232,7 +234,7 @@ def analysis(dense: Classification, pruned: Classification, budget: Budget) -> A
 
 
 def described(dense: Classification, pruned: Classification, budget: Budget = 0.75) -> dict:
-    return describe_analysis(analysis(dense, pruned, budget), "Cat", 12, (0.7,), ENGLISH)
+    return describe_analysis(analysis(dense, pruned, budget), "Cat", CONFIG, (0.7,), ENGLISH)
 
 
 def timing(dense_ms: float, pruned_ms: float) -> PairTiming:
@@ -258,7 +260,7 @@ def test_stage_brings_what_the_browser_says_of_a_patch() -> None:
     ("budget", "aside", "note"),
     [
         (0.7, "ratio 0.70", "trained for this ratio"),
-        ((0.7, 0.5, 0.25), "ratios 0.70 · 0.50 · 0.25", "A ratio of its own for each stage"),
+        ((0.7, 0.5, 0.25), "ratios 0.70 · 0.50 · 0.25", "A ratio of its own for each stage; trained for r, r² and r³."),
         (KeepMass(0.9), "adaptive, 90\N{NO-BREAK SPACE}%", "what holds 90\N{NO-BREAK SPACE}% of its keep probability"),
     ],
 )
@@ -314,6 +316,10 @@ def test_slower_model_is_said_to_be_slower_and_why(saved: float, reason: str) ->
     assert shown["is_slower"]
     assert shown["note"].startswith("Pruning is slower here: 20.0 ms against 15.0 ms, because ")
     assert reason in shown["note"]
+
+
+def test_nothing_is_said_of_training_where_nobody_knows() -> None:
+    assert budget_note(as_budget((0.7, 0.5, 0.25)), Schedule(3), (), ENGLISH) == ""
 
 
 def test_note_tells_trained_from_untrained_ratios() -> None:

@@ -65,7 +65,7 @@ function refresh() {
   showMessage(scene ? "" : dynamicvit.say("tabs.no_scene"));
   if (!scene) return;
   setText("title", dynamicvit.say("compare.title", { title: scene.title, count: methods().length }));
-  setText("about", dynamicvit.say("compare.about", { setting: settingText(scene.settings) }));
+  setText("about", dynamicvit.say("compare.about", { method: nameOf(methods()[0]), setting: settingText(scene.settings) }));
   if (!hasSeed()) showMessage(dynamicvit.say("compare.bad_seed"));
   showCards();
   showEnd();
@@ -133,17 +133,15 @@ function ratioText({ ratios }) {
   return dynamicvit.say("compare.stage_ratios", { ratios: listed(ratios) });
 }
 
-function countText({ kept, groups, has_fast_path: isFast }, all) {
-  const counts = { kept: kept?.length ?? all, all };
-  if (isFast) return dynamicvit.say("compare.kept_fast", counts);
-  return groups ? dynamicvit.say("compare.merged", counts) : dynamicvit.say("compare.kept", counts);
+function countText(card, all) {
+  const counts = { kept: card.kept?.length ?? all, all };
+  return card.groups ? dynamicvit.say("compare.merged", counts) : sayOf(card, "compare.kept", counts);
 }
 
-function imageText(method, { kept, groups, has_fast_path: isFast }, all) {
-  const values = { method: nameOf(method), kept: kept?.length, all };
-  if (!kept) return dynamicvit.say("compare.image_all", values);
-  if (isFast) return dynamicvit.say("compare.image_kept_fast", values);
-  return groups ? dynamicvit.say("compare.image_merged", values) : dynamicvit.say("compare.image_kept", values);
+function imageText(method, card, all) {
+  const values = { method: nameOf(method), kept: card.kept?.length, all };
+  if (!card.kept) return dynamicvit.say("compare.image_all", values);
+  return card.groups ? dynamicvit.say("compare.image_merged", values) : sayOf(card, "compare.image_kept", values);
 }
 
 // Events ----------------------------------------------------------------------------------------------------------

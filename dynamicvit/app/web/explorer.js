@@ -149,9 +149,9 @@ async function show(answer, from, number, key) {
 }
 
 function publish() {
-  const { image, model, title, settings, methods, has_fast_path } = shown.answer;
+  const { image, model, title, settings, methods, has_fast_path, terms } = shown.answer;
   const view = { stage: largeView(), patch: pinnedPatch(), tour: tourStep };
-  dynamicvit.publish({ image, model, title, settings, methods, has_fast_path, ...view }, shown.pixels, shown.frame);
+  dynamicvit.publish({ image, model, title, settings, methods, has_fast_path, terms, ...view }, shown.pixels, shown.frame);
 }
 
 function showProblem(sentence) {

@@ -86,7 +86,7 @@ window.dynamicvit = (() => {
         node.setAttribute("aria-label", say("hint.label", { term: say(node.dataset.hint) }));
       }
     },
-    /** What the explorer shows now: {image, model, title, settings}, and of the model {methods, has_fast_path}. */
+    /** What the explorer shows now: {image, model, title, settings}, and of the model {methods, has_fast_path, terms}. */
     get scene() {
       return scene;
     },

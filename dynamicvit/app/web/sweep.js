@@ -52,7 +52,7 @@ function onScene(scene) {
 function showSubject() {
   showMessage(subject ? "" : dynamicvit.say("tabs.no_scene"));
   setText("title", subject ? dynamicvit.say("sweep.title", { title: subject.title }) : "");
-  setText("about", sayOf(subject ?? {}, "sweep.about"));
+  setText("about", subject ? sayOf(subject, "sweep.about", { terms: listed(subject.terms) }) : "");
   setText("verdict", "");
   setText("jumped", "");
   part("chart").replaceChildren();

@@ -24,7 +24,9 @@ function describeEnd(answer, patch) {
   const isDropped = answer.stages.map((stage) => !fateAt(stage, patch)?.isKept);
   if (!isDropped.includes(true)) return sayOf(answer, "explore.patch_kept");
   const numbers = isDropped.flatMap((is, k) => (is ? [k + 1] : [])); // with a fast path it may come back
-  return sayOf(answer, "explore.patch_dropped", { stage: answer.has_fast_path ? listed(numbers) : numbers[0] });
+  const key = numbers.length > 1 ? "explore.patch_more_stages" : "explore.patch_one_stage";
+  const stages = dynamicvit.say(key, { numbers: listed(numbers) });
+  return sayOf(answer, "explore.patch_dropped", { stage: numbers[0], stages });
 }
 
 /** Says in a sentence why a patch was dropped, or how near it was to it. */

@@ -5,10 +5,9 @@ const timings = new Map(); // as `answers`: (image, model, language, settings) -
 /** Says in a sentence what was dropped, what is answered and what that saves. */
 function showHeadline(answer, timing) {
   const [dense, pruned] = [answer.dense[0].label, answer.pruned[0].label];
-  const { dropped, all } = answer;
-  const what = answer.has_fast_path ? "explore.headline_fast" : "explore.headline_dropped";
+  const what = sayOf(answer, "explore.headline_dropped", answer);
   const answers = answer.agrees ? "explore.headline_same" : "explore.headline_other";
-  const values = { what: dynamicvit.say(what, { dropped, all }), dense, pruned, costs: describeCosts(answer, timing) };
+  const values = { what, dense, pruned, costs: describeCosts(answer, timing) };
   setText("headline", dynamicvit.say(answers, values));
   setText("number", answer.macs.saved.replace("−", ""));
   setText("number-of", dynamicvit.say(answer.macs.is_loss ? "explore.number_more" : "explore.number_less"));

@@ -48,14 +48,16 @@ function tellToken({ all, grid: [rows, columns] }) {
   return dynamicvit.say("tour.token", { all, rows, columns });
 }
 
-function tellStage({ stages: [stage], has_fast_path: isFast }) {
+function tellStage(answer) {
+  const [stage] = answer.stages;
   const values = { kept: stage.kept.length, rest: stage.live - stage.kept.length, detail: stage.detail };
-  return dynamicvit.say(isFast ? "tour.stage_fast" : "tour.stage", values);
+  return sayOf(answer, "tour.stage", values);
 }
 
-function tellAnswer({ agrees, dense, pruned, stages, all }) {
+function tellAnswer(answer) {
+  const { agrees, dense, pruned, stages, all } = answer;
   const values = { kept: stages.at(-1).kept.length, all, pruned: pruned[0].label, dense: dense[0].label };
-  return dynamicvit.say(agrees ? "tour.answer_same" : "tour.answer_other", values);
+  return sayOf(answer, agrees ? "tour.answer_same" : "tour.answer_other", values);
 }
 
 function tellSaved(answer) {

@@ -15,7 +15,7 @@ function showViews(answer) {
     part("choose", figure).setAttribute("aria-label", description.label);
   });
   setText("layers-title", sayOf(answer, "explore.layers"));
-  setText("mode-base", sayOf(answer, "explore.mode_base"));
+  setText("mode-base", dynamicvit.say("explore.mode_base", { terms: listed(answer.terms) }));
   showKept(answer);
   showLarge();
 }
