@@ -63,3 +63,42 @@ def test_no_tab_has_a_violation_of_ours(open_page: Any, theme: str) -> None:
         page.raw.wait_for_timeout(400)  # transitions of colours have ended
         ours[name] = [found for found in violations(page) if not is_gradios_own(page, found[0], found[1])]
     assert {name: found for name, found in ours.items() if found} == {}
+
+
+# Name and size of each target that is smaller: what can be hit is the element with its "::after", or its label.
+SMALL_TARGETS = """(least) => {
+  const isSeen = (node) => node.checkVisibility({ opacityProperty: true, visibilityProperty: true })
+    && !node.closest(".visually-hidden"); // Gradio's copies of the tabs, by which it measures
+  const side = (node) => {
+    const { width, height } = node.getBoundingClientRect();
+    const more = getComputedStyle(node, "::after");
+    const own = Math.min(width, height);
+    if (more.content === "none" || more.position !== "absolute") return own;
+    const [left, right, top, bottom] = [more.left, more.right, more.top, more.bottom].map(parseFloat);
+    return Math.max(own, Math.min(width - left - right, height - top - bottom));
+  };
+  const homeOf = (node) => node.closest("label, #model .wrap") ?? node;
+  return [...document.querySelectorAll("button, a[href], input, summary, [role=tab]")]
+    .filter(isSeen)
+    .map((node) => [node.ariaLabel ?? node.innerText, Math.max(side(node), side(homeOf(node)))])
+    .filter(([, size]) => size < least);
+}"""
+
+
+@pytest.mark.parametrize(("is_touch", "least"), [(True, 44), (False, 24)])
+def test_every_target_is_large_enough_for_a_finger_or_a_mouse(
+    browser: Any, address: str, is_touch: bool, least: int
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=is_touch)
+    page = Page(context.new_page())
+    page.raw.goto(address + "?__theme=light&lang=en")
+    page.raw.locator("[data-part=root][data-painted]").wait_for(state="attached")
+    small = {}
+    for name in ["explore", *TABS]:
+        page.open_tab(name)
+        page.raw.locator(f"#tab-{name}-button[aria-selected=true]").wait_for(state="attached")
+        if name == "compare":
+            page.raw.locator(".card[data-method=none]").wait_for()
+        small[name] = page.raw.evaluate(SMALL_TARGETS, least)
+    context.close()
+    assert {name: found for name, found in small.items() if found} == {}
