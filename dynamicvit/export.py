@@ -65,7 +65,9 @@ def export_model(
     images = torch.zeros(2, 3, side, side, device=model.device)  # 2, as a batch of 1 would become part of the program
     with torch.no_grad():
         outputs = ["logits", *(f"kept_{number}" for number in range(1, len(wrapped(images))))]
-        program = torch.export.export(wrapped, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+        # Both arguments are for torch 2.6, which traces otherwise and refuses a batch without an upper limit.
+        batch = torch.export.Dim("batch", max=2**31 - 1)
+        program = torch.export.export(wrapped, (images,), dynamic_shapes={"images": {0: batch}}, strict=False)
     if target.suffix == ".pt2":
         data = io.BytesIO()  # torch's own writer ends the process where the disk is full
         torch.export.save(program, data)

@@ -46,9 +46,10 @@ def test_an_exported_model_computes_the_same_for_any_batch(family, selector):
         torch.nn.init.normal_(parameter, std=0.3)
     side = model.config.image_size
     wrapped = AtRatio(model, None if selector is None else create_selector(selector))
-    batch = {"images": {0: torch.export.Dim("batch")}}
+    batch = {"images": {0: torch.export.Dim("batch", max=2**31 - 1)}}
     with torch.no_grad():
-        exported = torch.export.export(wrapped, (torch.randn(2, 3, side, side),), dynamic_shapes=batch).module()
+        images = torch.randn(2, 3, side, side)
+        exported = torch.export.export(wrapped, (images,), dynamic_shapes=batch, strict=False).module()
         for count in (1, 2, 5):
             images = torch.randn(count, 3, side, side)
             logits, *kept = exported(images)
@@ -60,5 +61,5 @@ def test_an_exported_model_computes_the_same_for_any_batch(family, selector):
 def test_exporting_leaves_nothing_behind_in_later_calls():
     model, images = create_model(CONFIGS["deit"]), torch.zeros(1, 3, 16, 20)
     with torch.no_grad():
-        torch.export.export(AtRatio(model, GridSelector()), (images,))
+        torch.export.export(AtRatio(model, GridSelector()), (images,), strict=False)
         assert torch.isfinite(model(images, 0.7, GridSelector())).all()
