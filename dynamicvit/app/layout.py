@@ -21,6 +21,7 @@ from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, wor
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.weights.available import AvailableModel
 
+MAX_SESSIONS = 1000  # that Gradio remembers, about 100 kB each, until as many newer ones came
 MAX_QUEUE = 40  # events of all visitors that wait; the functions that the browser calls have a queue of their own
 
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene
@@ -36,6 +37,7 @@ def launch_options() -> dict[str, Any]:
         "head": _head_scripts((WEB / "page.js").read_text(encoding="utf-8")),
         "footer_links": ["api"],
         "max_file_size": MAX_UPLOAD_BYTES,
+        "state_session_capacity": MAX_SESSIONS,
         "app_kwargs": {"exception_handlers": {OSError: tell_no_room}},
         "share": False,
         "ssr_mode": False,

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from conftest import EXAMPLES
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from dynamicvit.app.api import analyze_bytes
-from dynamicvit.app.layout import build, launch_options
+from dynamicvit.app.layout import MAX_SESSIONS, build, launch_options
 from dynamicvit.app.state import AppState
 
 # Gradio and its client use what their own dependencies call deprecated; as errors these would end its threads.
@@ -25,11 +26,26 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
-def client(state: AppState) -> Iterator[Client]:
+def page(state: AppState) -> Iterator[gr.Blocks]:
     page = build(state)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-    yield Client(address, verbose=False)
+    page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def client(page: gr.Blocks) -> Client:
+    return Client(page.local_url, verbose=False)
+
+
+def test_sessions_of_visitors_who_left_do_not_fill_the_memory(page: gr.Blocks) -> None:
+    sessions = page.app.state_holder
+    before = sessions["one"]
+    sessions.session_data.update(dict.fromkeys(range(MAX_SESSIONS - 1), before))
+    assert sessions["another"]
+    assert len(sessions.session_data) == MAX_SESSIONS
+    assert "one" not in sessions
+    sessions.session_data.clear()
 
 
 def test_program_analyses_a_picture_file(client: Client, state: AppState) -> None:
