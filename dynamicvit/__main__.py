@@ -13,7 +13,8 @@ from dynamicvit import __version__
 COMMANDS = {
     "app": ("app.main:main", "open the page in the browser"),
     "analyze": ("analyze:main", "which tokens are dropped in images: a sheet, an animation and JSON of each"),
-    "models": ("weights.available:main", "list the models that are here, and fetch published ones"),
+    "models": ("weights.available:main", "list the models that are here and the published ones"),
+    "fetch": ("weights.available:fetch", "download published models into the cache"),
     "evaluate": ("evaluate:main", "accuracy, agreement, GMACs and speed of a checkpoint on photos"),
     "train": ("training.loop:command", "train a model that drops tokens"),
     "benchmark": ("benchmark:main", "how long models take, dense and pruned, beside timm"),
@@ -23,7 +24,7 @@ COMMANDS = {
 EXAMPLES = """examples:
   dynamicvit app --port 7860
   dynamicvit analyze cat.jpg holiday/ --keep-ratio 0.5 --out results
-  dynamicvit models --fetch dynamicvit_deit_small_patch16_224
+  dynamicvit fetch dynamicvit_deit_small_patch16_224
   dynamicvit evaluate --checkpoint weights.safetensors --photos val/ --keep-ratio 0.7 0.5
   dynamicvit train sparsify --help"""
 

@@ -274,20 +274,28 @@ def fetch_with_progress(name: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """List the models, or fetch one."""
+    """List the models."""
     parser = argparse.ArgumentParser(
         prog="dynamicvit models",
         description="List the models with weights that are here or published, and the files that cannot be used.",
     )
-    parser.add_argument("--fetch", metavar="NAME", help="download published weights into the cache first")
-    options = parser.parse_args(arguments)
-    if options.fetch is not None:
-        try:
-            fetch_with_progress(options.fetch)
-        except DynamicViTError as error:
-            sys.exit(str(error))
+    parser.parse_args(arguments)
     for model in list_available():
         where = "published" if model.path is None else str(model.path)
         sys.stdout.write(f"{model.title:32}  {model.model:44}  {where}\n")
     for problem in list_problems():
         sys.stderr.write(f"{problem}\n")
+
+
+def fetch(arguments: Sequence[str] | None = None) -> None:
+    """Download published models and print where their files are; what is there already is not downloaded again."""
+    parser = argparse.ArgumentParser(
+        prog="dynamicvit fetch",
+        description="Download published models into the cache, unless they are there, and print where their files are.",
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="in the second column of: dynamicvit models")
+    for name in parser.parse_args(arguments).names:
+        try:
+            sys.stdout.write(f"{fetch_with_progress(name)}\n")
+        except DynamicViTError as error:
+            sys.exit(str(error))

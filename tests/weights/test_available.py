@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import dynamicvit
+from dynamicvit.__main__ import main
 from dynamicvit.errors import CheckpointError, DownloadError, SettingError
 from dynamicvit.models.config import ModelConfig, TimmViTConfig
 from dynamicvit.models.registry import create_model
@@ -293,6 +294,14 @@ def test_weights_that_are_not_here_are_fetched_only_when_that_is_asked_for(
         load_model("tiny")
     assert same_weights(load_model("tiny", fetch=True), tiny_model)
     assert same_weights(load_model("tiny"), tiny_model)
+
+
+def test_the_command_fetches_each_name_and_says_where_it_is(places, cache, tiny_file, published, monkeypatch, capsys):
+    monkeypatch.setattr(available, "download", lambda one, **_: shutil.copy(tiny_file, cache / one.file_name))
+    main(["fetch", "tiny", "tiny"])  # the second time it is there
+    assert capsys.readouterr().out == 2 * f"{cache / published.file_name}\n"
+    with pytest.raises(SystemExit, match=r"no weight file nothing\.pth"):
+        main(["fetch", "nothing.pth"])
 
 
 def test_a_download_that_fails_says_so(places, published, monkeypatch):
