@@ -15,8 +15,8 @@ from dynamicvit.errors import VideoError
 
 Pixels = NDArray[np.uint8]
 
-# Both play in Chromium as OpenCV writes them. H.264 is not among them: OpenCV's wheels cannot write it.
-FORMATS = ((".webm", "VP90"), (".webm", "VP80"))
+# VP9 takes four times as long for the same error; H.264 cannot be written by OpenCV's wheels.
+SUFFIX, CODEC = ".webm", "VP80"
 CREDIBLE_RATES = (1.0, 240.0)  # recordings of browsers carry the clock's 1000 in place of a frame rate
 USUAL_RATE = 30.0
 MAX_PIXELS = 36_000_000  # of a frame, a little more than 8K; a decoder holds a dozen frames at once
@@ -154,7 +154,7 @@ class ClipWriter:
         """Append a frame, (H, W, 3) uint8 RGB with an even height and width.
 
         Raises:
-            VideoError: OpenCV can write none of the formats here.
+            VideoError: OpenCV cannot write the format here.
         """
         if self._writer is None:
             self._writer, self.path = self._open(frame.shape[1], frame.shape[0])
@@ -162,13 +162,12 @@ class ClipWriter:
         self._count += 1
 
     def _open(self, width: int, height: int) -> tuple[cv2.VideoWriter, Path]:
-        for suffix, codec in FORMATS:
-            path = self._stem.with_suffix(suffix)
-            code = cv2.VideoWriter.fourcc(*codec)
-            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, self._rate, (width, height))
-            if writer.isOpened():
-                return writer, path
-        raise VideoError("OpenCV cannot write WebM clips here; install opencv-python-headless from PyPI.")
+        path = self._stem.with_suffix(SUFFIX)
+        code = cv2.VideoWriter.fourcc(*CODEC)
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, self._rate, (width, height))
+        if not writer.isOpened():
+            raise VideoError("OpenCV cannot write WebM clips here; install opencv-python-headless from PyPI.")
+        return writer, path
 
 
 def _check_container(path: Path) -> bytes:
