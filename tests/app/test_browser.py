@@ -256,12 +256,6 @@ def test_chinese_page_names_classes_in_chinese(open_page: Any) -> None:
     page.raw.locator(f"#compare .card[data-method=none] .answer:text-is('{first}')").wait_for()
 
 
-@pytest.mark.parametrize("width", [320, 390, 1024])
-def test_narrow_screen_has_no_horizontal_scroll(open_page: Any, width: int) -> None:
-    page = open_page(width=width, height=844)
-    assert page.raw.evaluate("document.documentElement.scrollWidth") <= width
-
-
 def test_views_describe_what_they_show(page: Page) -> None:
     page.raw.evaluate(SET_SLIDER, "0.50")
     page.wait_for_ratio("0.50")
