@@ -23,21 +23,23 @@ needs_browser = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium at /usr/bin/chromium or on PATH"),
 ]
 
-# Lets a test hold back the next analysis until it lets it go.
+# Lets a test hold back the answer of a function, the next one or one after so many, until it lets it go.
 HELD_ANSWERS = """
 window.questions = 0;
 window.answers = 0; // that were held back and came
-window.hold = () => { window.held = new Promise((letGo) => { window.letGo = letGo; }); };
+window.hold = (name = "analyse", after = 0) => {
+  window.held = { name, after, end: new Promise((letGo) => { window.letGo = letGo; }) };
+};
 const realFetch = window.fetch;
 window.fetch = async (...args) => {
   const isAsked = String(args[0].url ?? args[0]).includes("component_server");
   const isOf = (name) => String(args[1]?.body).includes(`"fn_name":"${name}"`);
   if (!isAsked || isOf("place")) return realFetch(...args); // the place in the queue is asked while a question waits
   window.questions += 1;
-  const held = isOf("analyse") ? window.held : null; // and not a measurement that came in between
+  const held = window.held && isOf(window.held.name) && window.held.after-- === 0 ? window.held : null;
   if (held) window.held = null;
   const answer = await realFetch(...args);
-  await held;
+  await held?.end;
   window.answers += Boolean(held);
   return answer;
 };
