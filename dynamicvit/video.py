@@ -15,7 +15,7 @@ from dynamicvit.errors import VideoError
 
 Pixels = NDArray[np.uint8]
 
-# VP9 takes four times as long for the same error; H.264 cannot be written by OpenCV's wheels.
+# VP9 takes several times as long for the same error; H.264 cannot be written by OpenCV's wheels.
 SUFFIX, CODEC = ".webm", "VP80"
 CREDIBLE_RATES = (1.0, 240.0)  # recordings of browsers carry the clock's 1000 in place of a frame rate
 USUAL_RATE = 30.0

@@ -21,7 +21,7 @@ from dynamicvit.app.words import DEFAULT_LANGUAGE, LANGUAGES, Labels, Words, wor
 from dynamicvit.errors import DynamicViTError
 from dynamicvit.weights.available import AvailableModel
 
-MAX_SESSIONS = 1000  # that Gradio remembers, about 100 kB each, until as many newer ones came
+MAX_SESSIONS = 1000  # that Gradio remembers; it keeps each until so many newer ones came
 MAX_QUEUE = 40  # events of all visitors that wait; the functions that the browser calls have a queue of their own
 
 Shown = dict[str, str]  # keys of the image and of the model that a visitor's page shows; empty before the first scene

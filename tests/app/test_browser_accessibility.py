@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Page, needs_browser
+from browsing import PATIENCE_MS, Page, needs_browser
 
 from dynamicvit.app.tabs import TABS
 from dynamicvit.app.words import words_in
@@ -90,15 +90,21 @@ def test_every_target_is_large_enough_for_a_finger_or_a_mouse(
     browser: Any, address: str, is_touch: bool, least: int
 ) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=is_touch)
+    context.set_default_timeout(PATIENCE_MS)
     page = Page(context.new_page())
     page.raw.goto(address + "?__theme=light&lang=en")
     page.raw.locator("[data-part=root][data-painted]").wait_for(state="attached")
+    last_to_come = {
+        "sweep": "tr[data-ratio='0.10'] button",
+        "compare": ".card[data-method=none]",
+        "about": "#about svg",
+    }
     small = {}
     for name in ["explore", *TABS]:
         page.open_tab(name)
         page.raw.locator(f"#tab-{name}-button[aria-selected=true]").wait_for(state="attached")
-        if name == "compare":
-            page.raw.locator(".card[data-method=none]").wait_for()
+        if name in last_to_come:
+            page.raw.locator(last_to_come[name]).first.wait_for()
         small[name] = page.raw.evaluate(SMALL_TARGETS, least)
     context.close()
     assert {name: found for name, found in small.items() if found} == {}
