@@ -236,7 +236,7 @@ def describe_timing(timing: PairTiming, saved_share: float, words: Words) -> dic
     """
     dense, pruned = timing.dense.median_ms, timing.pruned.median_ms
     is_slower = pruned > dense
-    how = words("cost.how", rounds=timing.dense.rounds, device=timing.device)
+    how = words("cost.how", rounds=timing.dense.rounds, device=words.device(timing.device))
     return {
         "dense": milliseconds(dense),
         "pruned": milliseconds(pruned),

@@ -45,6 +45,14 @@ class Words:
         """Return the name of a class in this language; as it is where none is known, as of a model's own classes."""
         return self.classes.get(name, name)
 
+    def device(self, name: str) -> str:
+        """Return the name of a device, such as ``"AMD EPYC, 2 threads"``, with its threads said in this language."""
+
+        def said(found: re.Match[str]) -> str:
+            return self("device.thread" if found[1] == "1" else "device.threads", count=found[1])
+
+        return re.sub(r"\b(\d+) threads?\b", said, name)
+
     @cached_property
     def error_patterns(self) -> list[tuple[str, str]]:
         """Regular expressions of the English sentences, for Python and JavaScript, each with the one to say instead.

@@ -105,3 +105,16 @@ def test_every_class_of_imagenet_has_a_chinese_name_of_its_own() -> None:
 def test_a_class_that_is_not_imagenets_keeps_its_name() -> None:
     assert words_in("zh").class_name("my own class") == "my own class"
     assert words_in("en").class_name("tench") == "tench"
+
+
+@pytest.mark.parametrize(
+    ("device", "chinese"),
+    [
+        ("AMD EPYC, 1 thread", "AMD EPYC, 1 个线程"),
+        ("AMD EPYC, 2 threads, bfloat16", "AMD EPYC, 2 个线程, bfloat16"),
+        ("NVIDIA H100", "NVIDIA H100"),
+    ],
+)
+def test_threads_of_a_device_are_said_in_the_language_of_the_page(device: str, chinese: str) -> None:
+    assert words_in("en").device(device) == device
+    assert words_in("zh").device(device) == chinese

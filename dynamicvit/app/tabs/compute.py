@@ -44,7 +44,7 @@ def measure_parts(
         "svg": to_svg(draw_profile(chart_columns(result, words), width=checked_width(width), titles=titles)),
         "rows": describe_rows(result, words),
         "explanation": explain(result, words),
-        "how": words("compute.how", rounds=result.rounds, device=result.device),
+        "how": words("compute.how", rounds=result.rounds, device=words.device(result.device)),
     }
 
 

@@ -132,7 +132,7 @@ def measured(timings: Sequence[PairTiming], words: Words) -> str:
     """Say what the shares of time are shares of, and how they were measured."""
     fewest = min(timing.pruned.rounds for timing in timings)
     milliseconds = f"{median(timing.dense.median_ms for timing in timings):.1f}"
-    return words("sweep.how", rounds=fewest, milliseconds=milliseconds, device=timings[0].device)
+    return words("sweep.how", rounds=fewest, milliseconds=milliseconds, device=words.device(timings[0].device))
 
 
 def verdict(points: Sequence[SweepPoint], dense: Classification, words: Words) -> str:
