@@ -137,6 +137,12 @@ def test_measurement_names_runs_and_device(state: AppState, model: str, settings
     assert "thread" in measured["note"] or torch.cuda.is_available()
 
 
+def test_a_measurement_is_told_in_chinese_with_the_threads_of_the_device(state: AppState, model: str) -> None:
+    note = explorer.measure(state, "butterfly", model, {"keep_ratio": 0.5}, "zh")["note"]
+    assert "thread" not in note
+    assert "个线程" in note or torch.cuda.is_available()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU models stay in float32")
 def test_a_measurement_in_bfloat16_says_so_beside_the_device(checkpoints: Path) -> None:
     state = AppState(checkpoints, EXAMPLES, precision="bfloat16")

@@ -45,10 +45,11 @@ def test_explanation_names_what_cannot_be_saved(state: AppState, model: str) -> 
     assert "runs" in answer["how"]
 
 
-def test_chart_speaks_the_visitors_language(state: AppState, model: str) -> None:
-    svg = compute.measure_parts(state, "cat", model, {"keep_ratio": 0.7}, 300, "zh")["svg"]
-    texts = [node.text for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
+def test_chart_and_how_it_was_measured_speak_the_visitors_language(state: AppState, model: str) -> None:
+    answer = compute.measure_parts(state, "cat", model, {"keep_ratio": 0.7}, 300, "zh")
+    texts = [node.text for node in ElementTree.fromstring(answer["svg"]).iter() if node.tag.endswith("text")]
     assert {"前端", "毫秒"} <= set(texts)
+    assert "thread" not in answer["how"]
 
 
 @pytest.mark.parametrize("settings", [None, {}, {"keep_ratio": 7}, {"keep_ratio": [0.5, 0.4]}])

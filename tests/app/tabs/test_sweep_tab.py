@@ -46,6 +46,7 @@ def test_chart_comes_with_verdict_dense_row_and_how_it_was_measured(state: AppSt
     assert "0.50" in answer["verdict"]
     assert "runs" in answer["how"]
     assert answer["dense"]["time"].startswith("100")
+    assert "thread" not in sweep.chart(state, "cat", model, [1.0, 0.5], 600, "zh")["how"]
 
 
 def test_ratio_is_measured_again_where_that_is_asked_for(
